@@ -1,0 +1,158 @@
+//! Work on its way to a slot: one call or several merged, with where its answer goes and whether anyone still waits.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use super::{InferRequest, InferResponse};
+use crate::error::{Error, Kind, Result};
+
+/// What waits in a queue, as plain data for whoever grants slots.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Backlog {
+    /// Calls.
+    pub calls: usize,
+    /// Rows along the batch axis.
+    pub rows: usize,
+    /// Bytes of their inputs.
+    pub bytes: usize,
+    /// The earliest deadline among them.
+    pub earliest_deadline: Instant,
+}
+
+type Answer = Box<dyn FnOnce(Result<InferResponse>) + Send>;
+
+/// A request together with the obligation to answer it. A batch that is dropped answers an error, so that no call is
+/// ever left without an end.
+pub struct Batch {
+    /// What to run. Its model's version is settled and it was checked against that version's signature.
+    pub request: InferRequest,
+    /// Whether anyone still waits for it.
+    pub interest: Arc<Interest>,
+    answer: Option<Answer>,
+}
+
+impl Batch {
+    /// A batch whose result goes to `answer`, on whatever thread it comes up.
+    pub fn new(
+        request: InferRequest,
+        interest: Arc<Interest>,
+        answer: impl FnOnce(Result<InferResponse>) + Send + 'static,
+    ) -> Batch {
+        Batch { request, interest, answer: Some(Box::new(answer)) }
+    }
+
+    /// Ends the batch.
+    pub fn answer(mut self, result: Result<InferResponse>) {
+        if let Some(answer) = self.answer.take() {
+            answer(result);
+        }
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        if let Some(answer) = self.answer.take() {
+            answer(Err(Error::new(Kind::Engine, "the batch was dropped before it was run")));
+        }
+    }
+}
+
+impl fmt::Debug for Batch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Batch").field("request", &self.request).finish_non_exhaustive()
+    }
+}
+
+/// How many callers still wait for a batch, and what to do when the last one leaves.
+#[derive(Default)]
+pub struct Interest {
+    waiting: AtomicUsize,
+    when_gone: Mutex<Option<Box<dyn Fn() + Send>>>,
+}
+
+impl Interest {
+    /// Interest of `waiting` callers, each of which leaves once.
+    pub fn of(waiting: usize) -> Arc<Interest> {
+        Arc::new(Interest { waiting: AtomicUsize::new(waiting), when_gone: Mutex::new(None) })
+    }
+
+    /// One caller waits no more. The last one to leave stops what runs.
+    pub fn leave(&self) {
+        if self.waiting.fetch_sub(1, Ordering::AcqRel) == 1
+            && let Some(stop) = &*self.when_gone.lock().expect("stopping a run does not panic")
+        {
+            stop();
+        }
+    }
+
+    /// Whether nobody waits any more.
+    pub fn is_gone(&self) -> bool {
+        self.waiting.load(Ordering::Acquire) == 0
+    }
+
+    /// Runs `work`, calling `stop` at once if the last caller has left or leaves meanwhile. Once this returns, `stop`
+    /// is never called again.
+    pub fn while_waited_for<T>(&self, stop: impl Fn() + Send + 'static, work: impl FnOnce() -> T) -> T {
+        *self.when_gone.lock().expect("stopping a run does not panic") = Some(Box::new(stop));
+        if self.is_gone() {
+            // The last caller may have left just before the hook was there to be seen; stopping twice does no harm.
+            if let Some(stop) = &*self.when_gone.lock().expect("stopping a run does not panic") {
+                stop();
+            }
+        }
+        let done = work();
+        *self.when_gone.lock().expect("stopping a run does not panic") = None;
+        done
+    }
+}
+
+impl fmt::Debug for Interest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Interest").field("waiting", &self.waiting).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counter() -> (Arc<AtomicUsize>, impl Fn() + Send + 'static) {
+        let count = Arc::new(AtomicUsize::new(0));
+        let stop = {
+            let count = count.clone();
+            move || {
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        (count, stop)
+    }
+
+    #[test]
+    fn the_last_caller_to_leave_stops_the_run() {
+        let (stopped, stop) = counter();
+        let interest = Interest::of(2);
+        interest.while_waited_for(stop, || {
+            interest.leave();
+            assert_eq!(stopped.load(Ordering::Relaxed), 0);
+            interest.leave();
+            assert_eq!(stopped.load(Ordering::Relaxed), 1);
+        });
+    }
+
+    #[test]
+    fn a_run_that_nobody_waits_for_is_stopped_at_once_and_never_after_its_end() {
+        let (stopped, stop) = counter();
+        let interest = Interest::of(1);
+        interest.leave();
+        interest.while_waited_for(stop, || assert_eq!(stopped.load(Ordering::Relaxed), 1));
+
+        let (stopped, stop) = counter();
+        let interest = Interest::of(1);
+        interest.while_waited_for(stop, || ());
+        interest.leave();
+        assert_eq!(stopped.load(Ordering::Relaxed), 0);
+    }
+}
