@@ -9,3 +9,5 @@ pub mod error;
 pub mod infer;
 /// Tensors: names, types, shapes, ropes of bytes, signatures.
 pub mod tensor;
+/// Bytes of a protocol to words of the domain and back.
+pub mod wire;

@@ -1,0 +1,40 @@
+//! Compiles `proto/` without protoc. The three RPCs that carry tensors are left out of the generated servers: their
+//! messages are walked by hand (`src/wire`), and their bodies read and written by `src/accept`.
+
+use std::error::Error;
+use std::path::PathBuf;
+
+use prost::Message;
+use prost_types::FileDescriptorSet;
+
+const FILES: [&str; 3] = ["inference.proto", "health.proto", "tensorflow_serving.proto"];
+const BY_HAND: [&str; 3] = ["ModelInfer", "ModelStreamInfer", "Predict"];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo:rerun-if-changed=proto");
+    let out = PathBuf::from(std::env::var("OUT_DIR")?);
+    let descriptors = protox::compile(FILES, ["proto"])?;
+    std::fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
+
+    let messages = tonic_prost_build::configure().bytes(".").build_server(false);
+    messages.compile_fds(descriptors.clone())?;
+
+    // A second pass for the servers alone, over the messages of the first.
+    let servers = out.join("servers");
+    std::fs::create_dir_all(&servers)?;
+    tonic_prost_build::configure()
+        .build_client(false)
+        .extern_path(".inference", "crate::wire::proto::inference")
+        .extern_path(".tensorflow", "crate::wire::proto::tensorflow")
+        .extern_path(".grpc.health.v1", "crate::wire::proto::health")
+        .out_dir(servers)
+        .compile_fds(without_hot_rpcs(descriptors))?;
+    Ok(())
+}
+
+fn without_hot_rpcs(mut descriptors: FileDescriptorSet) -> FileDescriptorSet {
+    for service in descriptors.file.iter_mut().flat_map(|file| &mut file.service) {
+        service.method.retain(|method| !BY_HAND.contains(&method.name()));
+    }
+    descriptors
+}

@@ -1,0 +1,91 @@
+//! A gRPC message as it is written: a prefix, small fields put together, large ones shared.
+
+use bytes::BytesMut;
+
+use super::protobuf::put_head;
+use crate::tensor::Rope;
+
+/// Bytes of a gRPC message's prefix: a flag and the length.
+pub const PREFIX: usize = 5;
+
+/// Fields up to this size are copied beside the small ones: a frame of their own would cost more than the copy.
+const SMALL: usize = 8 * 1024;
+
+/// Collects the parts of one message. Only large fields become parts of their own.
+#[derive(Debug)]
+pub(super) struct MessageWriter {
+    /// The first part, once it is complete; the prefix in it is written last.
+    first: Option<BytesMut>,
+    rest: Rope,
+    pending: BytesMut,
+}
+
+impl Default for MessageWriter {
+    fn default() -> Self {
+        let mut pending = BytesMut::with_capacity(PREFIX + 251);
+        pending.resize(PREFIX, 0);
+        MessageWriter { first: None, rest: Rope::default(), pending }
+    }
+}
+
+impl MessageWriter {
+    /// Where small fields are written.
+    pub(super) fn head(&mut self) -> &mut BytesMut {
+        &mut self.pending
+    }
+
+    /// Writes a length-delimited field, sharing its bytes where they are many.
+    pub(super) fn put_field(&mut self, number: u32, value: &Rope) {
+        put_head(&mut self.pending, number, value.len());
+        self.put(value);
+    }
+
+    /// Writes bytes, sharing them where they are many.
+    pub(super) fn put(&mut self, value: &Rope) {
+        if value.len() <= SMALL {
+            value.parts().iter().for_each(|part| self.pending.extend_from_slice(part));
+        } else {
+            self.cut();
+            self.rest.append(value.clone());
+        }
+    }
+
+    fn cut(&mut self) {
+        let part = self.pending.split();
+        match self.first {
+            None => self.first = Some(part),
+            Some(_) => self.rest.push(part.freeze()),
+        }
+    }
+
+    /// The message with its prefix. One of 4 GiB or more, which gRPC cannot carry, says so by a length that no reader
+    /// takes; outputs of that size do not come out of an engine that was fed through this door.
+    pub(super) fn finish(mut self) -> Rope {
+        self.cut();
+        let mut first = self.first.unwrap_or_default();
+        let len = u32::try_from(first.len() - PREFIX + self.rest.len()).unwrap_or(u32::MAX);
+        first[1..PREFIX].copy_from_slice(&len.to_be_bytes());
+        let mut message = Rope::from(first.freeze());
+        message.append(self.rest);
+        message
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_fields_make_one_part_and_large_ones_are_shared() {
+        let (small, large) = (Rope::from(vec![1; 100]), Rope::from(vec![2; 100_000]));
+        let mut writer = MessageWriter::default();
+        writer.put_field(6, &small);
+        writer.put_field(6, &large);
+        writer.put_field(6, &small);
+        let message = writer.finish();
+        let [head, shared, tail] = message.parts() else { panic!("{} parts", message.parts().len()) };
+        assert_eq!(shared.as_ptr(), large.parts()[0].as_ptr());
+        assert_eq!(u32::from_be_bytes(head[1..5].try_into().unwrap()) as usize, message.len() - PREFIX);
+        assert_eq!(tail.len(), 102);
+    }
+}

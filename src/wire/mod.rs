@@ -1,0 +1,43 @@
+//! Bytes to domain and back. The messages of a call are walked and written by hand, so that tensor bytes are shared
+//! and never copied; everything off the hot path is generated from `proto/`.
+
+mod elements;
+mod message;
+/// The Open Inference Protocol's hot messages.
+pub mod oip;
+/// Protobuf's wire format.
+pub mod protobuf;
+/// Failures as gRPC statuses.
+pub mod status;
+/// TensorFlow Serving's hot messages.
+pub mod tfs;
+
+pub use message::PREFIX;
+
+/// Types and clients generated from `proto/`.
+#[allow(missing_docs, clippy::all, rustdoc::all, reason = "generated from documented .proto files")]
+pub mod proto {
+    /// Every service and message as a serialised `FileDescriptorSet`, for reflection.
+    pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
+    /// The Open Inference Protocol with Triton's extensions.
+    pub mod inference {
+        include!(concat!(env!("OUT_DIR"), "/inference.rs"));
+    }
+    /// grpc.health.v1.
+    pub mod health {
+        include!(concat!(env!("OUT_DIR"), "/grpc.health.v1.rs"));
+    }
+    /// TensorFlow's tensors.
+    pub mod tensorflow {
+        include!(concat!(env!("OUT_DIR"), "/tensorflow.rs"));
+        /// TensorFlow's error codes.
+        pub mod error {
+            include!(concat!(env!("OUT_DIR"), "/tensorflow.error.rs"));
+        }
+        /// TensorFlow Serving.
+        pub mod serving {
+            include!(concat!(env!("OUT_DIR"), "/tensorflow.serving.rs"));
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! The Open Inference Protocol's hot messages, walked and written by hand: `ModelInferRequest` into an
+//! [`InferRequest`](crate::infer::InferRequest) and an [`InferResponse`](crate::infer::InferResponse) into
+//! `ModelInferResponse`. Tensor bytes are shared, never copied; fields may come in any order.
+
+mod contents;
+mod request;
+mod response;
+
+pub use request::{Call, RAW_CONTENTS, decode};
+pub use response::encode;
+
+/// How a request carried its tensors, and so how its answer will.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// In `raw_input_contents`.
+    Raw,
+    /// In each tensor's `contents`.
+    Typed,
+}

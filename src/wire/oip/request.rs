@@ -1,0 +1,255 @@
+//! `ModelInferRequest` on its way in.
+
+use bytes::{Buf, Bytes};
+use bytestring::ByteString;
+use smallvec::SmallVec;
+
+use super::{Form, contents};
+use crate::error::{Error, Result};
+use crate::infer::{Parameter, Parameters, Target, WantedOutput};
+use crate::tensor::{DType, MAX_RANK, Shape, Tensor};
+use crate::wire::protobuf::{Fields, Value, malformed, varint};
+
+/// The number of `raw_input_contents`, the field that holds the large bytes.
+pub const RAW_CONTENTS: u32 = 7;
+
+/// More tensors, outputs or parameters than this are refused before they are kept.
+const MAX_ENTRIES: usize = 1024;
+
+/// A call as its message says it.
+#[derive(Debug)]
+pub struct Call {
+    /// Which model.
+    pub target: Target,
+    /// The caller's id of the call, to be echoed.
+    pub id: ByteString,
+    /// Parameters of the call.
+    pub parameters: Parameters,
+    /// What goes in.
+    pub inputs: SmallVec<[Tensor; 2]>,
+    /// What is wanted; empty for all.
+    pub outputs: Vec<WantedOutput>,
+    /// How the tensors were carried.
+    pub form: Form,
+}
+
+/// Walks a `ModelInferRequest` to its end.
+///
+/// # Errors
+/// `Invalid` where it is no such message, names no legal model, or its tensors contradict themselves; `Unsupported`
+/// for tensors in shared memory.
+pub fn decode(message: Bytes) -> Result<Call> {
+    let message = Message::walk(message)?;
+    let target = Target::parse(message.model_name, &message.model_version)?;
+    let form = if message.raw.is_empty() && !message.inputs.is_empty() { Form::Typed } else { Form::Raw };
+    let inputs = match form {
+        Form::Raw => raw_inputs(message.inputs, message.raw)?,
+        Form::Typed => message.inputs.into_iter().map(Input::typed).collect::<Result<_>>()?,
+    };
+    Ok(Call { target, id: message.id, parameters: message.parameters, inputs, outputs: message.outputs, form })
+}
+
+fn raw_inputs(inputs: SmallVec<[Input; 2]>, raw: SmallVec<[Bytes; 2]>) -> Result<SmallVec<[Tensor; 2]>> {
+    if let Some(input) = inputs.iter().find(|input| !input.contents.is_empty()) {
+        let name = &input.name;
+        return Err(Error::invalid(format!("input {name:?} has contents, but raw_input_contents are used")));
+    }
+    if inputs.len() != raw.len() {
+        let (inputs, raw) = (inputs.len(), raw.len());
+        return Err(Error::invalid(format!("{inputs} inputs, but {raw} raw_input_contents")));
+    }
+    inputs.into_iter().zip(raw).map(|(input, raw)| input.raw(raw)).collect()
+}
+
+/// The fields of the message before they are understood.
+#[derive(Default)]
+struct Message {
+    model_name: ByteString,
+    model_version: ByteString,
+    id: ByteString,
+    parameters: Parameters,
+    inputs: SmallVec<[Input; 2]>,
+    outputs: Vec<WantedOutput>,
+    raw: SmallVec<[Bytes; 2]>,
+}
+
+impl Message {
+    fn walk(message: Bytes) -> Result<Message> {
+        let mut walked = Message::default();
+        let mut fields = Fields::new(message);
+        let mut entries = 0;
+        while let Some((number, value)) = fields.next()? {
+            match number {
+                1 => walked.model_name = value.text()?,
+                2 => walked.model_version = value.text()?,
+                3 => walked.id = value.text()?,
+                4 => parameter(&mut walked.parameters, value.bytes()?)?,
+                5 => walked.inputs.push(Input::walk(value.bytes()?)?),
+                6 => walked.outputs.push(wanted_output(value.bytes()?)?),
+                RAW_CONTENTS => walked.raw.push(value.bytes()?),
+                _ => continue,
+            }
+            entries += 1;
+            if entries > MAX_ENTRIES {
+                return Err(Error::invalid(format!("more than {MAX_ENTRIES} tensors, outputs and parameters")));
+            }
+        }
+        Ok(walked)
+    }
+}
+
+/// `InferInputTensor` before its type is understood.
+struct Input {
+    name: ByteString,
+    dtype: DType,
+    shape: Shape,
+    contents: SmallVec<[Bytes; 1]>,
+}
+
+impl Input {
+    fn walk(message: Bytes) -> Result<Input> {
+        let (mut name, mut datatype) = (ByteString::new(), ByteString::new());
+        let (mut dims, mut contents, mut parameters) = (SmallVec::new(), SmallVec::new(), Parameters::default());
+        let mut fields = Fields::new(message);
+        while let Some((number, value)) = fields.next()? {
+            match number {
+                1 => name = value.text()?,
+                2 => datatype = value.text()?,
+                3 => append_dims(&mut dims, value)?,
+                4 => parameter(&mut parameters, value.bytes()?)?,
+                5 => contents.push(value.bytes()?),
+                _ => {}
+            }
+        }
+        Input::understand(name, &datatype, &dims, &parameters, contents)
+    }
+
+    fn understand(
+        name: ByteString,
+        datatype: &str,
+        dims: &[i64],
+        parameters: &Parameters,
+        contents: SmallVec<[Bytes; 1]>,
+    ) -> Result<Input> {
+        let blamed = |error: Error| error.within(format_args!("input {name:?}"));
+        refuse_shared_memory(parameters).map_err(blamed)?;
+        let dtype = DType::from_name(datatype).ok_or_else(|| {
+            let shown: String = datatype.chars().take(20).collect();
+            blamed(Error::invalid(format!("unknown datatype {shown:?}")))
+        })?;
+        let shape = Shape::new(dims).map_err(blamed)?;
+        Ok(Input { name, dtype, shape, contents })
+    }
+
+    fn raw(self, raw: Bytes) -> Result<Tensor> {
+        Tensor::new(self.name, self.dtype, self.shape, raw.into()).map_err(as_input)
+    }
+
+    fn typed(self) -> Result<Tensor> {
+        let data = contents::decode(self.dtype, &self.contents)
+            .map_err(|error| error.within(format_args!("input {:?}", self.name)))?;
+        Tensor::new(self.name, self.dtype, self.shape, data).map_err(as_input)
+    }
+}
+
+/// A tensor's error speaks of tensors in general; here it is an input.
+fn as_input(error: Error) -> Error {
+    match error.message().strip_prefix("tensor ") {
+        Some(rest) => Error::new(error.kind(), format!("input {rest}")),
+        None => error,
+    }
+}
+
+fn refuse_shared_memory(parameters: &Parameters) -> Result<()> {
+    match parameters.get("shared_memory_region") {
+        Some(_) => Err(Error::unsupported("tensors in shared memory are not served")),
+        None => Ok(()),
+    }
+}
+
+/// Appends one occurrence of `shape`: one dimension, or packed ones.
+pub(super) fn append_dims(dims: &mut SmallVec<[i64; 4]>, value: Value) -> Result<()> {
+    let mut push = |dim: u64| {
+        if dims.len() > MAX_RANK {
+            return Err(Error::invalid(format!("rank is over the limit of {MAX_RANK}")));
+        }
+        dims.push(dim as i64);
+        Ok(())
+    };
+    match value {
+        Value::Varint(dim) => push(dim),
+        Value::Bytes(mut packed) => {
+            while packed.has_remaining() {
+                push(varint(&mut packed)?)?;
+            }
+            Ok(())
+        }
+        _ => Err(malformed("a shape has another wire type than its number says")),
+    }
+}
+
+/// One entry of a `map<string, InferParameter>`.
+fn parameter(parameters: &mut Parameters, entry: Bytes) -> Result<()> {
+    let (mut name, mut parsed) = (ByteString::new(), None);
+    let mut fields = Fields::new(entry);
+    while let Some((number, value)) = fields.next()? {
+        match number {
+            1 => name = value.text()?,
+            2 => parsed = parameter_value(value.bytes()?)?.or(parsed),
+            _ => {}
+        }
+    }
+    match parsed {
+        Some(value) => parameters.set(name, value),
+        None => return Err(Error::invalid(format!("parameter {name:?} has no value"))),
+    }
+    Ok(())
+}
+
+fn parameter_value(message: Bytes) -> Result<Option<Parameter>> {
+    let mut parsed = None;
+    let mut fields = Fields::new(message);
+    while let Some((number, value)) = fields.next()? {
+        parsed = Some(match (number, value) {
+            (1, value) => Parameter::Bool(value.varint()? != 0),
+            (2, value) => Parameter::Int(value.varint()? as i64),
+            (3, value) => Parameter::String(value.text()?),
+            (4, Value::Fixed64(bits)) => Parameter::Double(f64::from_bits(bits)),
+            (5, value) => Parameter::Uint(value.varint()?),
+            (4, _) => return Err(malformed("a double parameter has another wire type")),
+            _ => continue,
+        });
+    }
+    Ok(parsed)
+}
+
+/// `InferRequestedOutputTensor`.
+fn wanted_output(message: Bytes) -> Result<WantedOutput> {
+    let (mut name, mut parameters) = (ByteString::new(), Parameters::default());
+    let mut fields = Fields::new(message);
+    while let Some((number, value)) = fields.next()? {
+        match number {
+            1 => name = value.text()?,
+            2 => parameter(&mut parameters, value.bytes()?)?,
+            _ => {}
+        }
+    }
+    let blamed = |error: Error| error.within(format_args!("output {name:?}"));
+    refuse_shared_memory(&parameters).map_err(blamed)?;
+    let classes = classes(&parameters).map_err(blamed)?;
+    Ok(WantedOutput { name, classes })
+}
+
+/// The `classification` parameter: how many classes are wanted.
+fn classes(parameters: &Parameters) -> Result<Option<u32>> {
+    let count = match parameters.get("classification") {
+        None => return Ok(None),
+        Some(Parameter::Int(count)) => u32::try_from(*count).ok(),
+        Some(Parameter::Uint(count)) => u32::try_from(*count).ok(),
+        Some(_) => None,
+    };
+    match count {
+        Some(count) if count > 0 => Ok(Some(count)),
+        _ => Err(Error::invalid("parameter \"classification\" must be a positive integer")),
+    }
+}

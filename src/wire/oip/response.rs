@@ -1,0 +1,71 @@
+//! `ModelInferResponse` on its way out.
+
+use bytes::{BufMut, BytesMut};
+
+use super::{Form, contents};
+use crate::infer::{InferResponse, Parameter, Parameters};
+use crate::tensor::{Rope, Tensor};
+use crate::wire::message::MessageWriter;
+use crate::wire::protobuf::{put_bytes, put_head, put_integer, put_varint, varint_len};
+
+/// An answer as a gRPC message with its prefix. Large raw outputs are shared, not copied. The typed form is used where
+/// the request used it and every output's type exists in it.
+pub fn encode(response: &InferResponse, id: &str, form: Form) -> Rope {
+    let typed = form == Form::Typed && response.outputs.iter().all(|tensor| contents::carries(tensor.dtype()));
+    let form = if typed { Form::Typed } else { Form::Raw };
+    let mut message = MessageWriter::default();
+    let head = message.head();
+    put_bytes(head, 1, response.model.as_str().as_bytes());
+    put_bytes(head, 2, response.version.to_string().as_bytes());
+    put_bytes(head, 3, id.as_bytes());
+    put_parameters(head, 4, &response.parameters);
+    for tensor in &response.outputs {
+        put_output(head, tensor, form);
+    }
+    if form == Form::Raw {
+        response.outputs.iter().for_each(|tensor| message.put_field(6, tensor.data()));
+    }
+    message.finish()
+}
+
+/// One `InferOutputTensor`.
+fn put_output(out: &mut BytesMut, tensor: &Tensor, form: Form) {
+    let mut output = BytesMut::with_capacity(64);
+    put_bytes(&mut output, 1, tensor.name().as_bytes());
+    put_bytes(&mut output, 2, tensor.dtype().name().as_bytes());
+    if !tensor.shape().is_empty() {
+        put_head(&mut output, 3, tensor.shape().iter().map(|dim| varint_len(*dim as u64)).sum());
+        tensor.shape().iter().for_each(|dim| put_varint(&mut output, *dim as u64));
+    }
+    if form == Form::Typed {
+        contents::encode(&mut output, 5, tensor);
+    }
+    put_head(out, 5, output.len());
+    out.extend_from_slice(&output);
+}
+
+/// A `map<string, InferParameter>` as field `number`.
+fn put_parameters(out: &mut BytesMut, number: u32, parameters: &Parameters) {
+    for (name, value) in parameters.iter() {
+        let mut parameter = Vec::new();
+        match value {
+            Parameter::Bool(value) => put_integer(&mut parameter, 1, u64::from(*value)),
+            Parameter::Int(value) => put_integer(&mut parameter, 2, *value as u64),
+            Parameter::String(value) => {
+                put_head(&mut parameter, 3, value.len());
+                parameter.extend_from_slice(value.as_bytes());
+            }
+            Parameter::Double(value) => {
+                parameter.put_u8(4 << 3 | 1);
+                parameter.put_f64_le(*value);
+            }
+            Parameter::Uint(value) => put_integer(&mut parameter, 5, *value),
+        }
+        let mut entry = Vec::new();
+        put_bytes(&mut entry, 1, name.as_bytes());
+        put_head(&mut entry, 2, parameter.len());
+        entry.extend_from_slice(&parameter);
+        put_head(out, number, entry.len());
+        out.extend_from_slice(&entry);
+    }
+}

@@ -1,0 +1,228 @@
+//! `tensorflow.TensorProto` to a tensor and back, with TensorFlow's rules for lists that are shorter than the shape.
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use smallvec::SmallVec;
+
+use super::Form;
+use crate::error::{Error, Kind, Result};
+use crate::tensor::{DType, MAX_RANK, Rope, Shape, Tensor, strings};
+use crate::wire::elements::{append, packed};
+use crate::wire::protobuf::{Fields, Value, put_head, put_integer, varint_len};
+
+const DTYPE: u32 = 1;
+const SHAPE: u32 = 2;
+const CONTENT: u32 = 4;
+
+/// TensorFlow's number of an element type.
+pub fn data_type(dtype: DType) -> i32 {
+    match dtype {
+        DType::Fp32 => 1,
+        DType::Fp64 => 2,
+        DType::Int32 => 3,
+        DType::Uint8 => 4,
+        DType::Int16 => 5,
+        DType::Int8 => 6,
+        DType::Bytes => 7,
+        DType::Int64 => 9,
+        DType::Bool => 10,
+        DType::Bf16 => 14,
+        DType::Uint16 => 17,
+        DType::Fp16 => 19,
+        DType::Uint32 => 22,
+        DType::Uint64 => 23,
+    }
+}
+
+/// The element type of TensorFlow's number.
+pub fn dtype(data_type: i32) -> Option<DType> {
+    DType::ALL.into_iter().find(|dtype| self::data_type(*dtype) == data_type)
+}
+
+/// The list that carries elements of a type.
+fn values_field(dtype: DType) -> u32 {
+    match dtype {
+        DType::Fp32 => 5,
+        DType::Fp64 => 6,
+        DType::Int32 | DType::Int16 | DType::Int8 | DType::Uint16 | DType::Uint8 => 7,
+        DType::Bytes => 8,
+        DType::Int64 => 10,
+        DType::Bool => 11,
+        DType::Fp16 | DType::Bf16 => 13,
+        DType::Uint32 => 16,
+        DType::Uint64 => 17,
+    }
+}
+
+/// The fields of a `TensorProto` before they are understood. Lists are kept as they came, since the type that says
+/// how to read them may come last.
+#[derive(Default)]
+pub(super) struct Proto {
+    dtype: i32,
+    dims: SmallVec<[i64; 4]>,
+    unknown_rank: bool,
+    content: Bytes,
+    values: Vec<(u32, Value)>,
+}
+
+impl Proto {
+    /// Adds the fields of one occurrence of the message.
+    pub(super) fn merge(&mut self, message: Bytes) -> Result<()> {
+        let mut fields = Fields::new(message);
+        while let Some((number, value)) = fields.next()? {
+            match number {
+                DTYPE => self.dtype = value.varint()? as i32,
+                SHAPE => self.shape(value.bytes()?)?,
+                CONTENT => self.content = value.bytes()?,
+                5..=18 => self.values.push((number, value)),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn shape(&mut self, message: Bytes) -> Result<()> {
+        let mut fields = Fields::new(message);
+        while let Some((number, value)) = fields.next()? {
+            match number {
+                2 if self.dims.len() > MAX_RANK => {
+                    return Err(Error::invalid(format!("rank is over the limit of {MAX_RANK}")));
+                }
+                2 => self.dims.push(dim(value.bytes()?)?),
+                3 => self.unknown_rank = value.varint()? != 0,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+fn dim(message: Bytes) -> Result<i64> {
+    let mut size = 0;
+    let mut fields = Fields::new(message);
+    while let Some((number, value)) = fields.next()? {
+        if number == 1 {
+            size = value.varint()? as i64;
+        }
+    }
+    Ok(size)
+}
+
+/// The tensor that the fields describe, of `room` bytes at most.
+pub(super) fn decode(name: ByteString, proto: Proto, room: usize) -> Result<(Tensor, Form)> {
+    let Some(dtype) = dtype(proto.dtype) else {
+        return Err(Error::invalid(format!("TensorFlow's data type {} is not served", proto.dtype)));
+    };
+    if proto.unknown_rank {
+        return Err(Error::invalid("a tensor of unknown rank"));
+    }
+    let shape = Shape::new(&proto.dims)?;
+    let (data, form) = match proto.content.is_empty() {
+        false if dtype == DType::Bytes => return Err(Error::invalid("strings belong into string_val")),
+        false => (proto.content.into(), Form::Content),
+        true => (Rope::from(values(dtype, &shape, proto.values, room)?), Form::Values),
+    };
+    // The name is put before the message by whoever knows which input it is.
+    let tensor = Tensor::new(name, dtype, shape, data).map_err(without_name)?;
+    Ok((tensor, form))
+}
+
+fn without_name(error: Error) -> Error {
+    match error.message().split_once("\": ") {
+        Some((_, rest)) => Error::new(error.kind(), rest.to_owned()),
+        None => error,
+    }
+}
+
+/// The raw bytes of the lists: the last value repeats until the shape is full, none at all means zeros, and what is too
+/// much is left out.
+fn values(dtype: DType, shape: &Shape, lists: Vec<(u32, Value)>, room: usize) -> Result<Vec<u8>> {
+    let expected = values_field(dtype);
+    let mut raw = Vec::new();
+    for (number, value) in lists {
+        if number == expected {
+            append(&mut raw, dtype, value)?;
+        }
+    }
+    let elements = shape.elements();
+    match dtype.size() {
+        Some(size) => fill(raw, size, elements, room),
+        None => fill_strings(raw, elements, room),
+    }
+}
+
+fn fill(mut raw: Vec<u8>, size: usize, elements: usize, room: usize) -> Result<Vec<u8>> {
+    let wanted =
+        elements.checked_mul(size).filter(|wanted| *wanted <= room).ok_or_else(|| too_large(elements, room))?;
+    let last = match raw.len().checked_sub(size) {
+        Some(start) => raw[start..].to_vec(),
+        None => vec![0; size],
+    };
+    raw.truncate(wanted);
+    raw.reserve_exact(wanted - raw.len());
+    while raw.len() < wanted {
+        raw.extend_from_slice(&last);
+    }
+    Ok(raw)
+}
+
+fn fill_strings(raw: Vec<u8>, elements: usize, room: usize) -> Result<Vec<u8>> {
+    let mut filled = Vec::new();
+    let mut given = strings::Elements::new(&raw);
+    let mut last: &[u8] = &[];
+    for _ in 0..elements {
+        if let Some(element) = given.next() {
+            last = element?;
+        }
+        if filled.len() + strings::PREFIX + last.len() > room {
+            return Err(too_large(elements, room));
+        }
+        strings::push(&mut filled, last)?;
+    }
+    Ok(filled)
+}
+
+fn too_large(elements: usize, room: usize) -> Error {
+    Error::new(Kind::TooLarge, format!("{elements} elements take more than the {room} bytes that a message may have"))
+}
+
+/// The tensor's message. A content in raw form is shared and makes parts of its own.
+pub(super) fn encode(tensor: &Tensor, form: Form) -> Rope {
+    let mut head = Vec::with_capacity(64);
+    put_integer(&mut head, DTYPE, data_type(tensor.dtype()) as u64);
+    put_shape(&mut head, tensor.shape());
+    if form == Form::Content && tensor.dtype() != DType::Bytes && !tensor.data().is_empty() {
+        put_head(&mut head, CONTENT, tensor.data().len());
+        let mut message = Rope::from(head);
+        message.append(tensor.data().clone());
+        return message;
+    }
+    put_values(&mut head, tensor);
+    head.into()
+}
+
+fn put_shape(out: &mut Vec<u8>, shape: &Shape) {
+    let mut dims = Vec::with_capacity(shape.len() * 4);
+    for size in shape.iter() {
+        put_head(&mut dims, 2, 1 + varint_len(*size as u64));
+        put_integer(&mut dims, 1, *size as u64);
+    }
+    put_head(out, SHAPE, dims.len());
+    out.extend_from_slice(&dims);
+}
+
+fn put_values(out: &mut Vec<u8>, tensor: &Tensor) {
+    let field = values_field(tensor.dtype());
+    if tensor.dtype() == DType::Bytes {
+        for element in tensor.elements() {
+            put_head(out, field, element.len());
+            out.extend_from_slice(element);
+        }
+        return;
+    }
+    let packed = packed(tensor.dtype(), &tensor.data().to_bytes());
+    if !packed.is_empty() {
+        put_head(out, field, packed.len());
+        out.extend_from_slice(&packed);
+    }
+}
