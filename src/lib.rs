@@ -1,12 +1,22 @@
 //! Infergate: a gRPC inference gateway. The stages of a call are the folders of this tree, in the order in which a
 //! call meets them; ARCHITECTURE.md tells the journey.
 
+/// First stage of a call: it arrives.
+pub mod accept;
+/// Second stage of a call: may it enter, until when.
+pub mod admit;
+/// Fourth stage of a call: do it with others.
+pub mod batch;
 /// Fifth stage of a call: run it.
 pub mod compute;
+/// What the process was told to do: file, environment, flags.
+pub mod config;
 /// Why a call failed, whose doing it was, whether to try again.
 pub mod error;
 /// The seams `Infer` and `Place`, and the types of a call.
 pub mod infer;
+/// What happened: counts and statistics.
+pub mod observe;
 /// Tensors: names, types, shapes, ropes of bytes, signatures.
 pub mod tensor;
 /// Bytes of a protocol to words of the domain and back.

@@ -2,5 +2,16 @@
 //! Nothing here knows where a model came from.
 
 mod engine;
+/// Models in ONNX Runtime: the engine over a session.
+pub mod session;
+/// The thread plan, from the CPUs that this process may use.
+pub mod plan;
+mod runner;
+
+mod shares;
+mod warm;
 
 pub use engine::{Engine, Loaded};
+pub use runner::{CpuUse, Identity, RunnerSlot, Runners};
+pub use shares::CpuShares;
+pub use warm::warm;

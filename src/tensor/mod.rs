@@ -1,6 +1,8 @@
 //! Tensors as every stage sees them: a name, an element type, a shape and a rope of raw bytes that agree with one
 //! another. Nothing here knows a protocol or an engine.
 
+/// Buffers in which a tensor starts at a multiple of a cache line.
+pub mod aligned;
 mod dtype;
 mod rope;
 mod shape;
@@ -57,11 +59,25 @@ impl Tensor {
         &self.data
     }
 
+    /// The same tensor with its data in one piece that starts at a multiple of its element size: itself where that is
+    /// so already, else a copy.
+    pub fn laid_out(self) -> Tensor {
+        let alignment = self.dtype.size().unwrap_or(1);
+        match self.data.contiguous() {
+            Some(whole) if aligned::is_aligned(&whole, alignment) => self,
+            _ => {
+                let mut copy = aligned::buffer(self.data.len(), 0);
+                self.data.parts().iter().for_each(|part| copy.extend_from_slice(part));
+                self.relocated(copy.freeze().into())
+            }
+        }
+    }
+
     /// The same tensor with its data elsewhere in memory.
     ///
     /// # Panics
     /// Where the length differs: only a copy of the same bytes may take their place.
-    pub fn relocated(self, data: Rope) -> Tensor {
+    fn relocated(self, data: Rope) -> Tensor {
         assert_eq!(self.data.len(), data.len(), "tensor {:?} was relocated to other bytes", self.name);
         Tensor { data, ..self }
     }

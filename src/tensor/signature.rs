@@ -133,6 +133,17 @@ impl Signature {
         }
     }
 
+    /// Rows of a call along the batch axis: the first dimension of its first input where every input and output leaves
+    /// the first dimension free, else 1.
+    pub fn rows(&self, inputs: &[Tensor]) -> u64 {
+        let free = |spec: &TensorSpec| matches!(spec.dims.first(), Some(Dim::Free(_)));
+        let batched = !self.outputs.is_empty() && self.inputs.iter().chain(&self.outputs).all(free);
+        match inputs.first().and_then(|tensor| tensor.shape().first()) {
+            Some(rows) if batched => *rows as u64,
+            _ => 1,
+        }
+    }
+
     /// Checks the names of wanted outputs: each known and asked for once.
     ///
     /// # Errors

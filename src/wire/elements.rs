@@ -3,7 +3,7 @@
 
 use bytes::{Buf, BufMut};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::tensor::{DType, strings};
 use crate::wire::protobuf::{Value, malformed, put_varint, varint, varint_len};
 
@@ -11,9 +11,16 @@ use crate::wire::protobuf::{Value, malformed, put_varint, varint, varint_len};
 pub(super) fn append(raw: &mut Vec<u8>, dtype: DType, value: Value) -> Result<()> {
     match (dtype, value) {
         (DType::Bytes, value) => strings::push(raw, &value.bytes()?),
-        (DType::Fp32, Value::Fixed32(bits)) => Ok(raw.put_u32_le(bits)),
-        (DType::Fp64, Value::Fixed64(bits)) => Ok(raw.put_u64_le(bits)),
+        (DType::Fp32, Value::Fixed32(bits)) => {
+            raw.put_u32_le(bits);
+            Ok(())
+        }
+        (DType::Fp64, Value::Fixed64(bits)) => {
+            raw.put_u64_le(bits);
+            Ok(())
+        }
         (DType::Fp32 | DType::Fp64, Value::Bytes(packed)) => append_packed_fixed(raw, dtype, &packed),
+        (DType::Fp32 | DType::Fp64, _) => Err(wrong_type()),
         (_, Value::Varint(number)) => append_integer(raw, dtype, number),
         (_, Value::Bytes(mut packed)) => {
             while packed.has_remaining() {
@@ -21,12 +28,16 @@ pub(super) fn append(raw: &mut Vec<u8>, dtype: DType, value: Value) -> Result<()
             }
             Ok(())
         }
-        _ => Err(malformed("a list of elements has another wire type than its number says")),
+        _ => Err(wrong_type()),
     }
 }
 
+fn wrong_type() -> Error {
+    malformed("a list of elements has another wire type than its number says")
+}
+
 fn append_packed_fixed(raw: &mut Vec<u8>, dtype: DType, packed: &[u8]) -> Result<()> {
-    if packed.len() % dtype.size().expect("floats have a size") != 0 {
+    if !packed.len().is_multiple_of(dtype.size().expect("floats have a size")) {
         return Err(malformed("a packed list ends inside an element"));
     }
     raw.extend_from_slice(packed);

@@ -7,6 +7,10 @@ mod message;
 pub mod oip;
 /// Protobuf's wire format.
 pub mod protobuf;
+#[cfg(test)]
+mod samples;
+#[cfg(test)]
+mod scramble;
 /// Failures as gRPC statuses.
 pub mod status;
 /// TensorFlow Serving's hot messages.

@@ -59,8 +59,8 @@ fn millis(wait: Duration) -> u64 {
     u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1)
 }
 
-/// The message, cut between characters.
-fn cut(message: &str) -> &str {
+/// The message, cut between characters so that it fits into trailers.
+pub fn cut(message: &str) -> &str {
     &message[..message.floor_char_boundary(MAX_MESSAGE)]
 }
 

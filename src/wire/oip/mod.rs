@@ -5,9 +5,11 @@
 mod contents;
 mod request;
 mod response;
+#[cfg(test)]
+pub(super) mod tests;
 
-pub use request::{Call, RAW_CONTENTS, decode};
-pub use response::encode;
+pub use request::{Call, RAW_CONTENTS, decode, id};
+pub use response::{encode, failed_in_stream, in_stream};
 
 /// How a request carried its tensors, and so how its answer will.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

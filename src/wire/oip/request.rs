@@ -13,8 +13,9 @@ use crate::wire::protobuf::{Fields, Value, malformed, varint};
 /// The number of `raw_input_contents`, the field that holds the large bytes.
 pub const RAW_CONTENTS: u32 = 7;
 
-/// More tensors, outputs or parameters than this are refused before they are kept.
-const MAX_ENTRIES: usize = 1024;
+/// More tensors, outputs and parameters than this in one message, at all depths, are refused before they are kept: a
+/// lookup among them is a walk over all of them.
+const MAX_ENTRIES: usize = 4096;
 
 /// A call as its message says it.
 #[derive(Debug)]
@@ -49,6 +50,17 @@ pub fn decode(message: Bytes) -> Result<Call> {
     Ok(Call { target, id: message.id, parameters: message.parameters, inputs, outputs: message.outputs, form })
 }
 
+/// The caller's id in a message that may be malformed otherwise: empty where it cannot be told.
+pub fn id(message: &Bytes) -> ByteString {
+    let (mut id, mut fields) = (ByteString::new(), Fields::new(message.clone()));
+    while let Ok(Some((number, value))) = fields.next() {
+        if number == 3 {
+            id = value.text().unwrap_or_default();
+        }
+    }
+    id
+}
+
 fn raw_inputs(inputs: SmallVec<[Input; 2]>, raw: SmallVec<[Bytes; 2]>) -> Result<SmallVec<[Tensor; 2]>> {
     if let Some(input) = inputs.iter().find(|input| !input.contents.is_empty()) {
         let name = &input.name;
@@ -77,24 +89,35 @@ impl Message {
     fn walk(message: Bytes) -> Result<Message> {
         let mut walked = Message::default();
         let mut fields = Fields::new(message);
-        let mut entries = 0;
+        let mut entries = Entries::default();
         while let Some((number, value)) = fields.next()? {
             match number {
                 1 => walked.model_name = value.text()?,
                 2 => walked.model_version = value.text()?,
                 3 => walked.id = value.text()?,
-                4 => parameter(&mut walked.parameters, value.bytes()?)?,
-                5 => walked.inputs.push(Input::walk(value.bytes()?)?),
-                6 => walked.outputs.push(wanted_output(value.bytes()?)?),
-                RAW_CONTENTS => walked.raw.push(value.bytes()?),
-                _ => continue,
-            }
-            entries += 1;
-            if entries > MAX_ENTRIES {
-                return Err(Error::invalid(format!("more than {MAX_ENTRIES} tensors, outputs and parameters")));
+                4 => parameter(&mut walked.parameters, value.bytes()?, &mut entries)?,
+                5 => walked.inputs.push(Input::walk(value.bytes()?, &mut entries)?),
+                6 => walked.outputs.push(wanted_output(value.bytes()?, &mut entries)?),
+                RAW_CONTENTS => walked.raw.push(entries.count(value.bytes()?)?),
+                _ => {}
             }
         }
         Ok(walked)
+    }
+}
+
+/// How many entries a message has had so far.
+#[derive(Default)]
+struct Entries(usize);
+
+impl Entries {
+    /// Lets one more through.
+    fn count(&mut self, entry: Bytes) -> Result<Bytes> {
+        self.0 += 1;
+        if self.0 > MAX_ENTRIES {
+            return Err(Error::invalid(format!("more than {MAX_ENTRIES} tensors, outputs and parameters")));
+        }
+        Ok(entry)
     }
 }
 
@@ -107,17 +130,17 @@ struct Input {
 }
 
 impl Input {
-    fn walk(message: Bytes) -> Result<Input> {
+    fn walk(message: Bytes, entries: &mut Entries) -> Result<Input> {
         let (mut name, mut datatype) = (ByteString::new(), ByteString::new());
         let (mut dims, mut contents, mut parameters) = (SmallVec::new(), SmallVec::new(), Parameters::default());
-        let mut fields = Fields::new(message);
+        let mut fields = Fields::new(entries.count(message)?);
         while let Some((number, value)) = fields.next()? {
             match number {
                 1 => name = value.text()?,
                 2 => datatype = value.text()?,
                 3 => append_dims(&mut dims, value)?,
-                4 => parameter(&mut parameters, value.bytes()?)?,
-                5 => contents.push(value.bytes()?),
+                4 => parameter(&mut parameters, value.bytes()?, entries)?,
+                5 => contents.push(entries.count(value.bytes()?)?),
                 _ => {}
             }
         }
@@ -189,9 +212,9 @@ pub(super) fn append_dims(dims: &mut SmallVec<[i64; 4]>, value: Value) -> Result
 }
 
 /// One entry of a `map<string, InferParameter>`.
-fn parameter(parameters: &mut Parameters, entry: Bytes) -> Result<()> {
+fn parameter(parameters: &mut Parameters, entry: Bytes, entries: &mut Entries) -> Result<()> {
     let (mut name, mut parsed) = (ByteString::new(), None);
-    let mut fields = Fields::new(entry);
+    let mut fields = Fields::new(entries.count(entry)?);
     while let Some((number, value)) = fields.next()? {
         match number {
             1 => name = value.text()?,
@@ -224,13 +247,13 @@ fn parameter_value(message: Bytes) -> Result<Option<Parameter>> {
 }
 
 /// `InferRequestedOutputTensor`.
-fn wanted_output(message: Bytes) -> Result<WantedOutput> {
+fn wanted_output(message: Bytes, entries: &mut Entries) -> Result<WantedOutput> {
     let (mut name, mut parameters) = (ByteString::new(), Parameters::default());
-    let mut fields = Fields::new(message);
+    let mut fields = Fields::new(entries.count(message)?);
     while let Some((number, value)) = fields.next()? {
         match number {
             1 => name = value.text()?,
-            2 => parameter(&mut parameters, value.bytes()?)?,
+            2 => parameter(&mut parameters, value.bytes()?, entries)?,
             _ => {}
         }
     }

@@ -5,7 +5,7 @@ use bytes::{BufMut, BytesMut};
 use super::{Form, contents};
 use crate::infer::{InferResponse, Parameter, Parameters};
 use crate::tensor::{Rope, Tensor};
-use crate::wire::message::MessageWriter;
+use crate::wire::message::{MessageWriter, PREFIX};
 use crate::wire::protobuf::{put_bytes, put_head, put_integer, put_varint, varint_len};
 
 /// An answer as a gRPC message with its prefix. Large raw outputs are shared, not copied. The typed form is used where
@@ -68,4 +68,22 @@ fn put_parameters(out: &mut BytesMut, number: u32, parameters: &Parameters) {
         put_head(out, number, entry.len());
         out.extend_from_slice(&entry);
     }
+}
+
+/// A `ModelStreamInferResponse` around an answer of [`encode`], as a gRPC message with its prefix.
+pub fn in_stream(answer: &Rope) -> Rope {
+    let mut message = MessageWriter::default();
+    message.put_field(2, &answer.slice(PREFIX..answer.len()));
+    message.finish()
+}
+
+/// A `ModelStreamInferResponse` that says why a call failed, with the call's id.
+pub fn failed_in_stream(error: &str, id: &str) -> Rope {
+    let mut message = MessageWriter::default();
+    put_bytes(message.head(), 1, error.as_bytes());
+    let mut answer = BytesMut::new();
+    put_bytes(&mut answer, 3, id.as_bytes());
+    put_head(message.head(), 2, answer.len());
+    message.head().extend_from_slice(&answer);
+    message.finish()
 }

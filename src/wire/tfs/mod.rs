@@ -4,6 +4,8 @@
 mod request;
 mod response;
 mod tensor;
+#[cfg(test)]
+mod tests;
 
 pub use request::{Call, decode};
 pub use response::encode;

@@ -10,7 +10,7 @@ use crate::infer::{ModelName, Target, Version, VersionChoice, WantedOutput};
 use crate::tensor::Tensor;
 use crate::wire::protobuf::Fields;
 
-/// More inputs or filters than this are refused before they are kept.
+/// More inputs and filters than this are refused before they are kept: a lookup among them is a walk over all of them.
 const MAX_ENTRIES: usize = 1024;
 
 /// A call as its message says it.
@@ -34,15 +34,17 @@ pub struct Call {
 pub fn decode(message: Bytes, limit: usize) -> Result<Call> {
     let (mut spec, mut inputs, mut outputs) = (ModelSpec::default(), SmallVec::<[Entry; 2]>::new(), Vec::new());
     let mut fields = Fields::new(message);
+    let mut entries = 0;
     while let Some((number, value)) = fields.next()? {
         match number {
             1 => spec.merge(value.bytes()?)?,
             2 => insert(&mut inputs, Entry::walk(value.bytes()?)?),
             3 => outputs.push(WantedOutput { name: value.text()?, classes: None }),
             5 => return Err(Error::unsupported("streamed prediction is not served")),
-            _ => {}
+            _ => continue,
         }
-        if inputs.len() + outputs.len() > MAX_ENTRIES {
+        entries += 1;
+        if entries > MAX_ENTRIES {
             return Err(Error::invalid(format!("more than {MAX_ENTRIES} inputs and output filters")));
         }
     }
@@ -89,13 +91,28 @@ impl ModelSpec {
         while let Some((number, value)) = fields.next()? {
             match number {
                 1 => self.name = value.text()?,
-                2 => self.version = VersionChoice::Exact(wrapped_version(value.bytes()?)?),
+                2 => self.version = VersionChoice::Exact(self.wrapped_version(value.bytes()?)?),
                 3 => self.signature = value.text()?,
                 4 => self.version = VersionChoice::Label(value.text()?),
                 _ => {}
             }
         }
         Ok(())
+    }
+
+    /// `google.protobuf.Int64Value`, merged into the version that is there.
+    fn wrapped_version(&self, message: Bytes) -> Result<Version> {
+        let mut number = match self.version {
+            VersionChoice::Exact(version) => version.number() as u64,
+            _ => 0,
+        };
+        let mut fields = Fields::new(message);
+        while let Some((field, value)) = fields.next()? {
+            if field == 1 {
+                number = value.varint()?;
+            }
+        }
+        Version::new(number).ok_or_else(|| Error::invalid(format!("model version {} is negative", number as i64)))
     }
 
     fn target(self) -> Result<Target> {
@@ -109,18 +126,6 @@ impl ModelSpec {
         }
         Ok(Target { name, version: self.version })
     }
-}
-
-/// `google.protobuf.Int64Value`.
-fn wrapped_version(message: Bytes) -> Result<Version> {
-    let mut number = 0;
-    let mut fields = Fields::new(message);
-    while let Some((field, value)) = fields.next()? {
-        if field == 1 {
-            number = value.varint()?;
-        }
-    }
-    Version::new(number).ok_or_else(|| Error::invalid(format!("model version {} is negative", number as i64)))
 }
 
 /// One entry of `inputs`.

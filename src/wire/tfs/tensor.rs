@@ -8,7 +8,7 @@ use super::Form;
 use crate::error::{Error, Kind, Result};
 use crate::tensor::{DType, MAX_RANK, Rope, Shape, Tensor, strings};
 use crate::wire::elements::{append, packed};
-use crate::wire::protobuf::{Fields, Value, put_head, put_integer, varint_len};
+use crate::wire::protobuf::{Fields, put_head, put_integer, varint_len};
 
 const DTYPE: u32 = 1;
 const SHAPE: u32 = 2;
@@ -54,27 +54,34 @@ fn values_field(dtype: DType) -> u32 {
     }
 }
 
-/// The fields of a `TensorProto` before they are understood. Lists are kept as they came, since the type that says
-/// how to read them may come last.
+/// A `TensorProto` cut in more pieces than this is refused: a writer needs one.
+const MAX_PIECES: usize = 1024;
+
+/// The fields of a `TensorProto` before they are understood.
 #[derive(Default)]
 pub(super) struct Proto {
     dtype: i32,
     dims: SmallVec<[i64; 4]>,
     unknown_rank: bool,
     content: Bytes,
-    values: Vec<(u32, Value)>,
+    /// Each occurrence of the message. They are walked again for the lists, since the type that says how to read them
+    /// may come last, and keeping each element as it comes would take many times its size.
+    occurrences: SmallVec<[Bytes; 1]>,
 }
 
 impl Proto {
     /// Adds the fields of one occurrence of the message.
     pub(super) fn merge(&mut self, message: Bytes) -> Result<()> {
+        if self.occurrences.len() == MAX_PIECES {
+            return Err(Error::invalid(format!("a tensor is in more than {MAX_PIECES} pieces")));
+        }
+        self.occurrences.push(message.clone());
         let mut fields = Fields::new(message);
         while let Some((number, value)) = fields.next()? {
             match number {
                 DTYPE => self.dtype = value.varint()? as i32,
                 SHAPE => self.shape(value.bytes()?)?,
                 CONTENT => self.content = value.bytes()?,
-                5..=18 => self.values.push((number, value)),
                 _ => {}
             }
         }
@@ -120,28 +127,31 @@ pub(super) fn decode(name: ByteString, proto: Proto, room: usize) -> Result<(Ten
     let (data, form) = match proto.content.is_empty() {
         false if dtype == DType::Bytes => return Err(Error::invalid("strings belong into string_val")),
         false => (proto.content.into(), Form::Content),
-        true => (Rope::from(values(dtype, &shape, proto.values, room)?), Form::Values),
+        true => (Rope::from(values(dtype, &shape, proto.occurrences, room)?), Form::Values),
     };
-    // The name is put before the message by whoever knows which input it is.
-    let tensor = Tensor::new(name, dtype, shape, data).map_err(without_name)?;
+    let tensor = Tensor::new(name.clone(), dtype, shape, data).map_err(|error| without_name(error, &name))?;
     Ok((tensor, form))
 }
 
-fn without_name(error: Error) -> Error {
-    match error.message().split_once("\": ") {
-        Some((_, rest)) => Error::new(error.kind(), rest.to_owned()),
+/// The name is put before the message by whoever knows which input it is.
+fn without_name(error: Error, name: &str) -> Error {
+    match error.message().strip_prefix(&format!("tensor {name:?}: ")) {
+        Some(rest) => Error::new(error.kind(), rest.to_owned()),
         None => error,
     }
 }
 
 /// The raw bytes of the lists: the last value repeats until the shape is full, none at all means zeros, and what is too
 /// much is left out.
-fn values(dtype: DType, shape: &Shape, lists: Vec<(u32, Value)>, room: usize) -> Result<Vec<u8>> {
+fn values(dtype: DType, shape: &Shape, occurrences: SmallVec<[Bytes; 1]>, room: usize) -> Result<Vec<u8>> {
     let expected = values_field(dtype);
     let mut raw = Vec::new();
-    for (number, value) in lists {
-        if number == expected {
-            append(&mut raw, dtype, value)?;
+    for occurrence in occurrences {
+        let mut fields = Fields::new(occurrence);
+        while let Some((number, value)) = fields.next()? {
+            if number == expected {
+                append(&mut raw, dtype, value)?;
+            }
         }
     }
     let elements = shape.elements();

@@ -1,0 +1,110 @@
+//! The journey of a unary call through the door: headers, message, answer, trailers. The same for every protocol.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use http::{HeaderMap, HeaderValue, Request, Response};
+use http_body::Body;
+
+use super::answer::Answer;
+use super::budget::{ByteBudget, Taken};
+use super::message::{BodyRules, Messages};
+use super::metadata::{Deadlines, Metadata};
+use super::protocol::Protocol;
+use super::timing;
+use crate::error::Result;
+use crate::infer::{Infer, InferResponse, Member, Stage, Timeline, call};
+use crate::observe::Ledger;
+use crate::tensor::Rope;
+use crate::wire::status;
+
+/// What every call meets at the door.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// How long calls may take.
+    pub deadlines: Deadlines,
+    /// What a body may do.
+    pub body: BodyRules,
+    /// Calls in flight on one stream.
+    pub stream_in_flight: usize,
+    /// How long a stream may wait for its next message.
+    pub stream_idle: std::time::Duration,
+}
+
+/// Answers calls: what is behind the door, and the rules and counts at it.
+#[derive(Debug)]
+pub struct Calls<S> {
+    /// The stages behind the door.
+    pub service: S,
+    /// What every call meets.
+    pub rules: Rules,
+    /// Bytes of messages in memory.
+    pub budget: Arc<ByteBudget>,
+    /// Counts of calls by their end.
+    pub ledger: Arc<Ledger>,
+}
+
+impl<S: Infer> Calls<S> {
+    /// Answers one unary call of protocol `P`.
+    pub async fn unary<P, B>(&self, request: Request<B>) -> Response<Answer>
+    where
+        P: Protocol,
+        B: Body<Data = Bytes> + Unpin,
+        B::Error: std::fmt::Display,
+    {
+        let timeline = Timeline::start(Instant::now());
+        let entry = self.ledger.accept();
+        let answer = self.answer::<P, B>(request, timeline).await;
+        entry.end(&answer);
+        answer.unwrap_or_else(Answer::failed)
+    }
+
+    async fn answer<P, B>(&self, request: Request<B>, timeline: Timeline) -> Result<Response<Answer>>
+    where
+        P: Protocol,
+        B: Body<Data = Bytes> + Unpin,
+        B::Error: std::fmt::Display,
+    {
+        let (head, body) = request.into_parts();
+        let metadata = Metadata::read(&head.headers, self.rules.deadlines, timeline.started())?;
+        let mut messages =
+            Messages::new(body, metadata.encoding, self.rules.body, self.budget.clone(), P::LARGE_BYTES);
+        let message = messages.only(metadata.deadline).await?;
+        let (answer, taken) = self.one::<P>(message.bytes, message.taken, &metadata, &timeline).await?;
+        let answer = match metadata.encoding.name() {
+            Some(_) => metadata.encoding.deflate(answer),
+            None => answer,
+        };
+        Ok(Answer::ok(answer, trailers(&timeline), metadata.encoding, taken))
+    }
+
+    /// One message to its answer, in the protocol's form.
+    pub(super) async fn one<P: Protocol>(
+        &self,
+        message: Bytes,
+        mut taken: Taken,
+        metadata: &Metadata,
+        timeline: &Timeline,
+    ) -> Result<(Rope, Taken)> {
+        let (call_of_message, reply) = P::decode(message, self.rules.body.message_size)?;
+        timeline.end(Stage::Receive, Instant::now());
+        let (deadline, trace) = (metadata.deadline, metadata.trace);
+        let member = Member { id: ByteString::new(), deadline, trace, timeline: timeline.clone() };
+        let response: InferResponse = call(&self.service, call_of_message.request(member)).await?;
+        let answer = P::encode(&response, &reply);
+        taken.overdraw(answer.len());
+        timeline.end(Stage::Encode, Instant::now());
+        Ok((answer, taken))
+    }
+}
+
+/// The trailers of a call that went well: its status, and where its time went.
+fn trailers(timeline: &Timeline) -> HeaderMap {
+    let mut trailers = status::ok_trailers();
+    if let Ok(timing) = HeaderValue::from_maybe_shared(timing::server_timing(timeline, Instant::now())) {
+        trailers.insert("server-timing", timing);
+    }
+    trailers
+}

@@ -1,0 +1,180 @@
+//! One connection: handshakes in time, HTTP/2 within explicit limits, and a gentle end when it is idle, old, or the
+//! process stops.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::{Body, Frame};
+use hyper::body::Incoming;
+use hyper::server::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{sleep, sleep_until, timeout};
+
+use super::front::{Front, FrontBody};
+use super::phase::{Phase, PhaseWatch};
+use super::preface;
+use crate::config::Http2;
+use crate::infer::Infer;
+
+/// At most so many streams that were reset before they were accepted (rapid reset, CVE-2023-44487); h2's own default.
+const MAX_PENDING_RESETS: usize = 20;
+
+/// At most so many streams that a peer's errors made us reset (CVE-2025-8671).
+const MAX_LOCAL_ERROR_RESETS: usize = 128;
+
+/// Bytes of one answer that wait inside HTTP/2 for the peer's window. Parts of answers are shared, so that this bounds
+/// what is marked for sending rather than what is copied.
+const SEND_BUFFER: usize = 1024 * 1024;
+
+/// After its GOAWAY for age, a connection's calls have this long before it is cut.
+const AGE_GRACE: Duration = Duration::from_secs(600);
+
+/// HTTP/2 as this server speaks it: every limit explicit.
+pub(super) fn http2(rules: &Http2) -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .auto_date_header(false)
+        .max_concurrent_streams(rules.max_concurrent_streams)
+        .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
+        .max_local_error_reset_streams(MAX_LOCAL_ERROR_RESETS)
+        .initial_stream_window_size(rules.stream_window.saturating_u32())
+        .initial_connection_window_size(rules.connection_window.saturating_u32())
+        .max_frame_size(rules.max_frame_size.saturating_u32())
+        .max_header_list_size(rules.max_header_list.saturating_u32())
+        .max_send_buf_size(SEND_BUFFER)
+        .keep_alive_interval(rules.keepalive_interval.unless_zero())
+        .keep_alive_timeout(rules.keepalive_timeout.get());
+    builder
+}
+
+/// Serves a connection to its end.
+pub(super) async fn serve<T, S>(stream: T, front: Arc<Front<S>>, rules: &Http2, mut phase: PhaseWatch)
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Infer,
+{
+    let Ok(Ok(stream)) = timeout(rules.handshake_timeout.get(), preface::read(stream)).await else { return };
+    let activity = Arc::new(Activity::new());
+    let service = Answering { front, activity: activity.clone() };
+    let mut connection = pin!(http2(rules).serve_connection(TokioIo::new(stream), service));
+    let mut leaving = phase.clone();
+    let mut retire = pin!(async {
+        tokio::select! {
+            () = leaving.reached(Phase::Leaving) => {}
+            () = aged(rules.max_connection_age.unless_zero()) => {}
+            () = activity.idle_for(rules.idle_timeout.unless_zero()) => {}
+        }
+    });
+    tokio::select! {
+        // An error of the connection is its peer's; its calls were abandoned by then and say so themselves.
+        _ = connection.as_mut() => return,
+        () = retire.as_mut() => connection.as_mut().graceful_shutdown(),
+        () = phase.reached(Phase::Cut) => return,
+    }
+    tokio::select! {
+        _ = connection => {}
+        () = phase.reached(Phase::Cut) => {}
+        () = sleep(AGE_GRACE) => {}
+    }
+}
+
+/// Waits until a connection is `age` old, give or take a tenth, so that connections made together do not end together.
+async fn aged(age: Option<Duration>) {
+    match age {
+        Some(age) => sleep(age.mul_f64(0.9 + 0.2 * fastrand::f64())).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What a connection's calls do, to tell when it is idle.
+struct Activity {
+    state: Mutex<(usize, Instant)>,
+}
+
+impl Activity {
+    fn new() -> Self {
+        Activity { state: Mutex::new((0, Instant::now())) }
+    }
+
+    fn begin(self: &Arc<Self>) -> Active {
+        self.change(|calls| calls + 1);
+        Active(self.clone())
+    }
+
+    fn change(&self, change: impl Fn(usize) -> usize) {
+        let mut state = self.state.lock().expect("nothing panics while calls are counted");
+        *state = (change(state.0), Instant::now());
+    }
+
+    /// Waits until there was no call for `limit`.
+    async fn idle_for(&self, limit: Option<Duration>) {
+        let Some(limit) = limit else { return std::future::pending().await };
+        loop {
+            let (calls, since) = *self.state.lock().expect("nothing panics while calls are counted");
+            if calls == 0 && since.elapsed() >= limit {
+                return;
+            }
+            let next = if calls == 0 { since + limit } else { Instant::now() + limit };
+            sleep_until(next.into()).await;
+        }
+    }
+}
+
+/// A call in flight on a connection.
+struct Active(Arc<Activity>);
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        self.0.change(|calls| calls - 1);
+    }
+}
+
+/// Hyper's view of the front.
+struct Answering<S> {
+    front: Arc<Front<S>>,
+    activity: Arc<Activity>,
+}
+
+impl<S: Infer> hyper::service::Service<Request<Incoming>> for Answering<S> {
+    type Response = Response<ActiveBody<S>>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let (front, active) = (self.front.clone(), self.activity.begin());
+        Box::pin(async move {
+            let response = front.answer(request).await;
+            Ok(response.map(|body| ActiveBody { body, _active: active }))
+        })
+    }
+}
+
+pin_project_lite::pin_project! {
+    /// A body that keeps its connection from being idle.
+    struct ActiveBody<S> {
+        #[pin]
+        body: FrontBody<S>,
+        _active: Active,
+    }
+}
+
+impl<S: Infer> Body for ActiveBody<S> {
+    type Data = Bytes;
+    type Error = tonic::Status;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, tonic::Status>>> {
+        self.project().body.poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+}

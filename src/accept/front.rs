@@ -1,0 +1,139 @@
+//! Which RPC a request is: the three that carry tensors go the way of a call, the rest to their tonic services.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use http_body::{Body, Frame};
+use hyper::body::Incoming;
+use tokio::time::timeout_at;
+use tonic::server::NamedService;
+use tower::util::BoxCloneSyncService;
+use tower::{Service, ServiceExt};
+
+use super::answer::Answer;
+use super::calls::Calls;
+use super::metadata::Metadata;
+use super::protocol::{OpenInference, TensorFlowServing};
+use super::stream::Answers;
+use crate::error::{Error, Kind};
+use crate::infer::Infer;
+
+type TonicService = BoxCloneSyncService<Request<Incoming>, Response<tonic::body::Body>, Infallible>;
+
+/// Everything that is served on the calls' port.
+pub struct Front<S> {
+    calls: Arc<Calls<S>>,
+    others: Vec<(&'static str, TonicService)>,
+}
+
+impl<S: Infer> Front<S> {
+    /// A front that serves calls and nothing else yet.
+    pub fn new(calls: Arc<Calls<S>>) -> Self {
+        Front { calls, others: Vec::new() }
+    }
+
+    /// Serves another service too.
+    pub fn with<T>(mut self, service: T) -> Self
+    where
+        T: Service<Request<Incoming>, Response = Response<tonic::body::Body>, Error = Infallible>
+            + NamedService
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+        T::Future: Send + 'static,
+    {
+        self.others.push((T::NAME, BoxCloneSyncService::new(service)));
+        self
+    }
+
+    /// Answers one request, whatever it is.
+    pub async fn answer(&self, request: Request<Incoming>) -> Response<FrontBody<S>> {
+        if let Some(response) = not_grpc(&request) {
+            return response.map(|answer| FrontBody::Call { body: answer });
+        }
+        match request.uri().path() {
+            "/inference.GRPCInferenceService/ModelInfer" => {
+                self.calls.unary::<OpenInference, _>(request).await.map(|body| FrontBody::Call { body })
+            }
+            "/tensorflow.serving.PredictionService/Predict" => {
+                self.calls.unary::<TensorFlowServing, _>(request).await.map(|body| FrontBody::Call { body })
+            }
+            "/inference.GRPCInferenceService/ModelStreamInfer" => match self.calls.stream(request) {
+                Ok(answers) => answers.map(|body| FrontBody::Stream { body }),
+                Err(refusal) => refusal.map(|body| FrontBody::Call { body }),
+            },
+            _ => self.other(request).await,
+        }
+    }
+
+    async fn other(&self, request: Request<Incoming>) -> Response<FrontBody<S>> {
+        let failed = |error| Answer::failed(error).map(|body| FrontBody::Call { body });
+        let path = request.uri().path();
+        let service = path.strip_prefix('/').and_then(|path| path.split_once('/')).map(|(service, _)| service);
+        let Some((_, service)) = self.others.iter().find(|(name, _)| Some(*name) == service) else {
+            let shown: String = path.chars().take(120).collect();
+            return failed(Error::unsupported(format!("unknown method {shown}")));
+        };
+        let deadline = match Metadata::read(request.headers(), self.calls.rules.deadlines, Instant::now()) {
+            Ok(metadata) => metadata.deadline,
+            Err(error) => return failed(error),
+        };
+        match timeout_at(deadline.into(), service.clone().oneshot(request)).await {
+            Ok(Ok(response)) => response.map(|body| FrontBody::Other { body }),
+            Ok(Err(never)) => match never {},
+            Err(_) => failed(Error::new(Kind::Late, "deadline exceeded")),
+        }
+    }
+}
+
+/// A refusal for what is HTTP/2 but no gRPC.
+fn not_grpc(request: &Request<Incoming>) -> Option<Response<Answer>> {
+    let content_type = request.headers().get("content-type").map(|value| value.as_bytes());
+    let grpc = content_type.is_some_and(|value| value.starts_with(b"application/grpc"));
+    if grpc && request.method() == Method::POST {
+        return None;
+    }
+    let mut response = Answer::failed(Error::invalid("this port speaks gRPC: POST with content-type application/grpc"));
+    *response.status_mut() = if grpc { StatusCode::METHOD_NOT_ALLOWED } else { StatusCode::UNSUPPORTED_MEDIA_TYPE };
+    Some(response)
+}
+
+pin_project_lite::pin_project! {
+    /// The body of any answer.
+    #[project = FrontBodyProjected]
+    pub enum FrontBody<S> {
+        /// A unary call's.
+        Call { #[pin] body: Answer },
+        /// A stream's.
+        Stream { #[pin] body: Answers<Incoming, S> },
+        /// That of another service.
+        Other { #[pin] body: tonic::body::Body },
+    }
+}
+
+impl<S: Infer> Body for FrontBody<S> {
+    type Data = Bytes;
+    type Error = tonic::Status;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, tonic::Status>>> {
+        match self.project() {
+            FrontBodyProjected::Call { body } => body.poll_frame(cx).map_err(|never| match never {}),
+            FrontBodyProjected::Stream { body } => body.poll_frame(cx).map_err(|never| match never {}),
+            FrontBodyProjected::Other { body } => body.poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            FrontBody::Call { body } => body.is_end_stream(),
+            FrontBody::Stream { body } => body.is_end_stream(),
+            FrontBody::Other { body } => body.is_end_stream(),
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! ModelStreamInfer: each message is a call of its own. Answers keep the order of their messages, a failure is an
+//! answer too, and no more than so many calls of one stream are in flight.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use bytes::Bytes;
+use futures_util::stream::{FuturesOrdered, Stream};
+use http::{HeaderMap, Request, Response};
+use http_body::{Body, Frame};
+
+use super::answer::{Answer, response};
+use super::budget::Taken;
+use super::calls::{Calls, Rules};
+use super::message::{BodyRules, Message, Messages};
+use super::metadata::Metadata;
+use super::protocol::{OpenInference, Protocol};
+use crate::error::{Error, Result};
+use crate::infer::{Infer, Timeline};
+use crate::tensor::Rope;
+use crate::wire::{oip, status};
+
+type Reading<B> = Pin<Box<dyn Future<Output = (Messages<B>, Result<Option<Message>>)> + Send>>;
+type Answering = Pin<Box<dyn Future<Output = Answered> + Send>>;
+
+/// One answer on its way out.
+struct Answered {
+    message: Rope,
+    /// The failure, where the caller asked for failures to end the stream.
+    fatal: Option<Error>,
+    taken: Option<Taken>,
+}
+
+/// The body of a stream's answers. Everything about the stream happens while it is polled, so that dropping it, as
+/// when the caller leaves, ends its calls at once.
+pub struct Answers<B, S> {
+    calls: Arc<Calls<S>>,
+    metadata: Arc<Metadata>,
+    /// Failures end the stream with a status of their own (Triton's `triton_grpc_error`).
+    failures_are_final: bool,
+    reading: Option<Reading<B>>,
+    answering: FuturesOrdered<Answering>,
+    outgoing: VecDeque<Bytes>,
+    held: Option<Taken>,
+    end: End,
+}
+
+enum End {
+    /// The stream goes on.
+    Open,
+    /// It ends so once what is in flight was answered.
+    With(Option<Error>),
+    /// It has ended.
+    Sent,
+}
+
+impl<S: Infer> Calls<S> {
+    /// Answers a stream of calls.
+    pub fn stream<B>(self: &Arc<Self>, request: Request<B>) -> Result<Response<Answers<B, S>>, Response<Answer>>
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: std::fmt::Display,
+    {
+        let (head, body) = request.into_parts();
+        let metadata = Metadata::read(&head.headers, self.rules.deadlines, Instant::now()).map_err(Answer::failed)?;
+        // The stream itself lives as long as its caller's deadline; each call in it has its own beside that.
+        let deadline = if head.headers.contains_key("grpc-timeout") { metadata.deadline } else { far_away() };
+        let metadata = Arc::new(Metadata { deadline, ..metadata });
+        let rules = BodyRules { first_byte: self.rules.stream_idle, ..self.rules.body };
+        let path = OpenInference::LARGE_BYTES;
+        let messages = Messages::new(body, metadata.encoding, rules, self.budget.clone(), path);
+        let failures_are_final = head.headers.get("triton_grpc_error").is_some_and(|value| value == "true");
+        Ok(response(Answers {
+            calls: self.clone(),
+            reading: Some(read(messages, deadline)),
+            metadata,
+            failures_are_final,
+            answering: FuturesOrdered::new(),
+            outgoing: VecDeque::new(),
+            held: None,
+            end: End::Open,
+        }))
+    }
+
+    /// One message of a stream to its answer.
+    async fn answer_in_stream(self: Arc<Self>, message: Message, metadata: Arc<Metadata>, fatal: bool) -> Answered {
+        let timeline = Timeline::start(Instant::now());
+        let entry = self.ledger.accept();
+        let id = oip::id(&message.bytes);
+        let deadline = metadata.deadline.min(timeline.started() + self.rules.deadlines.default);
+        let metadata = Metadata { deadline, trace: metadata.trace, encoding: metadata.encoding };
+        let result = self.one::<OpenInference>(message.bytes, message.taken, &metadata, &timeline).await;
+        entry.end(&result);
+        match result {
+            Ok((message, taken)) => Answered { message: oip::in_stream(&message), fatal: None, taken: Some(taken) },
+            Err(error) if fatal => Answered { message: Rope::default(), fatal: Some(error), taken: None },
+            Err(error) => {
+                let message = oip::failed_in_stream(status::cut(error.message()), &id);
+                Answered { message, fatal: None, taken: None }
+            }
+        }
+    }
+}
+
+fn far_away() -> Instant {
+    Instant::now() + std::time::Duration::from_secs(365 * 24 * 3600)
+}
+
+fn read<B>(mut messages: Messages<B>, deadline: Instant) -> Reading<B>
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: std::fmt::Display,
+{
+    Box::pin(async move {
+        let next = messages.next(deadline).await;
+        (messages, next)
+    })
+}
+
+impl<B, S> Answers<B, S>
+where
+    S: Infer,
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: std::fmt::Display,
+{
+    fn rules(&self) -> &Rules {
+        &self.calls.rules
+    }
+
+    /// Takes messages in while there is room for their calls.
+    fn poll_read(&mut self, cx: &mut Context<'_>) {
+        while self.answering.len() < self.rules().stream_in_flight
+            && let Some(reading) = &mut self.reading
+            && let Poll::Ready((messages, next)) = reading.as_mut().poll(cx)
+        {
+            self.reading = None;
+            match next {
+                Ok(Some(message)) => {
+                    let (calls, metadata) = (self.calls.clone(), self.metadata.clone());
+                    let call = calls.answer_in_stream(message, metadata, self.failures_are_final);
+                    self.answering.push_back(Box::pin(call));
+                    self.reading = Some(read(messages, self.metadata.deadline));
+                }
+                Ok(None) => self.end = End::With(None),
+                Err(error) => self.end = End::With(Some(error)),
+            }
+        }
+    }
+
+    fn put(&mut self, answered: Answered) {
+        let Answered { message, fatal, taken } = answered;
+        if let Some(error) = fatal {
+            self.reading = None;
+            self.answering = FuturesOrdered::new();
+            self.end = End::With(Some(error));
+            return;
+        }
+        let message = match self.metadata.encoding.name() {
+            Some(_) => self.metadata.encoding.deflate(message),
+            None => message,
+        };
+        self.outgoing.extend(message.parts().iter().cloned());
+        self.held = taken;
+    }
+
+    fn trailers(&mut self) -> Option<HeaderMap> {
+        match std::mem::replace(&mut self.end, End::Sent) {
+            End::With(Some(error)) => Some(status::trailers(error)),
+            End::With(None) => Some(status::ok_trailers()),
+            End::Open | End::Sent => None,
+        }
+    }
+}
+
+impl<B, S> Body for Answers<B, S>
+where
+    S: Infer,
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: std::fmt::Display,
+{
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let this = self.get_mut();
+        loop {
+            if let Some(part) = this.outgoing.pop_front() {
+                return Poll::Ready(Some(Ok(Frame::data(part))));
+            }
+            this.held = None;
+            this.poll_read(cx);
+            match Pin::new(&mut this.answering).poll_next(cx) {
+                Poll::Ready(Some(answered)) => this.put(answered),
+                Poll::Ready(None) if matches!(this.end, End::Open) => return Poll::Pending,
+                Poll::Ready(None) => return Poll::Ready(this.trailers().map(|trailers| Ok(Frame::trailers(trailers)))),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+}

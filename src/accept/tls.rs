@@ -1,0 +1,82 @@
+//! The listener's certificate. It is looked up for each connection, so that another one can take its place.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use rustls::RootCertStore;
+use rustls::ServerConfig;
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use tokio_rustls::TlsAcceptor;
+
+/// The files that a certificate comes from.
+#[derive(Debug, Clone)]
+pub struct TlsFiles {
+    /// The certificate chain, PEM.
+    pub cert: PathBuf,
+    /// Its private key, PEM.
+    pub key: PathBuf,
+    /// Who must have signed a client's certificate, PEM; without it no client needs one.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// The TLS configuration in use.
+#[derive(Debug, Clone)]
+pub struct Tls {
+    current: Arc<ArcSwap<ServerConfig>>,
+}
+
+impl Tls {
+    /// Reads and checks the files.
+    ///
+    /// # Errors
+    /// One line that names the file and what is wrong with it.
+    pub fn load(files: &TlsFiles) -> Result<Tls, String> {
+        Ok(Tls { current: Arc::new(ArcSwap::from_pointee(server_config(files)?)) })
+    }
+
+    /// For the next connection.
+    pub fn acceptor(&self) -> TlsAcceptor {
+        TlsAcceptor::from(self.current.load_full())
+    }
+}
+
+fn server_config(files: &TlsFiles) -> Result<ServerConfig, String> {
+    let provider = Arc::new(ring::default_provider());
+    let builder = ServerConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?;
+    let builder = match &files.client_ca {
+        None => builder.with_no_client_auth(),
+        Some(file) => {
+            let mut roots = RootCertStore::empty();
+            for certificate in certificates(file)? {
+                roots.add(certificate).map_err(|error| format!("{}: {error}", file.display()))?;
+            }
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+                .build()
+                .map_err(|error| format!("{}: {error}", file.display()))?;
+            builder.with_client_cert_verifier(verifier)
+        }
+    };
+    let key = PrivateKeyDer::from_pem_file(&files.key)
+        .map_err(|error| format!("{}: no private key: {error}", files.key.display()))?;
+    let mut config = builder.with_single_cert(certificates(&files.cert)?, key).map_err(|error| {
+        format!("{} and {} do not fit together: {error}", files.cert.display(), files.key.display())
+    })?;
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    Ok(config)
+}
+
+fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let certificates: Result<Vec<_>, _> =
+        CertificateDer::pem_file_iter(file).and_then(|certificates| certificates.collect());
+    match certificates {
+        Ok(certificates) if certificates.is_empty() => Err(format!("{}: no certificate in it", file.display())),
+        Ok(certificates) => Ok(certificates),
+        Err(error) => Err(format!("{}: {error}", file.display())),
+    }
+}

@@ -1,0 +1,7 @@
+//! What happened: numbers beside the path of a call. Nothing here changes what a call gets.
+
+mod ledger;
+mod statistics;
+
+pub use ledger::{Entry, Ledger, Totals};
+pub use statistics::{BatchTotals, Counted, ModelTotals, Statistics, StatisticsTable, Total};
