@@ -2,11 +2,11 @@
 //! Nothing here knows where a model came from.
 
 mod engine;
-/// Models in ONNX Runtime: the engine over a session.
-pub mod session;
 /// The thread plan, from the CPUs that this process may use.
 pub mod plan;
 mod runner;
+/// Models in ONNX Runtime: the engine over a session.
+pub mod session;
 
 mod shares;
 mod warm;
