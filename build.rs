@@ -1,5 +1,5 @@
-//! Compiles `proto/` without protoc. The three RPCs that carry tensors are left out of the generated servers: their
-//! messages are walked by hand (`src/wire`), and their bodies read and written by `src/accept`.
+//! Compiles `proto/` without protoc. Left out of the generated servers are the three RPCs that carry tensors, whose
+//! messages are walked by hand (`src/wire`), and those that are not served (`src/accept/unserved.rs`).
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -9,6 +9,20 @@ use prost_types::FileDescriptorSet;
 
 const FILES: [&str; 3] = ["inference.proto", "health.proto", "tensorflow_serving.proto"];
 const BY_HAND: [&str; 3] = ["ModelInfer", "ModelStreamInfer", "Predict"];
+const UNSERVED: [&str; 12] = [
+    "SystemSharedMemoryStatus",
+    "SystemSharedMemoryRegister",
+    "SystemSharedMemoryUnregister",
+    "CudaSharedMemoryStatus",
+    "CudaSharedMemoryRegister",
+    "CudaSharedMemoryUnregister",
+    "TraceSetting",
+    "LogSettings",
+    "Classify",
+    "Regress",
+    "MultiInference",
+    "HandleReloadConfigRequest",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
@@ -28,13 +42,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         .extern_path(".tensorflow", "crate::wire::proto::tensorflow")
         .extern_path(".grpc.health.v1", "crate::wire::proto::health")
         .out_dir(servers)
-        .compile_fds(without_hot_rpcs(descriptors))?;
+        .compile_fds(with_generated_rpcs_only(descriptors))?;
     Ok(())
 }
 
-fn without_hot_rpcs(mut descriptors: FileDescriptorSet) -> FileDescriptorSet {
+fn with_generated_rpcs_only(mut descriptors: FileDescriptorSet) -> FileDescriptorSet {
     for service in descriptors.file.iter_mut().flat_map(|file| &mut file.service) {
-        service.method.retain(|method| !BY_HAND.contains(&method.name()));
+        service.method.retain(|method| !BY_HAND.contains(&method.name()) && !UNSERVED.contains(&method.name()));
     }
     descriptors
 }

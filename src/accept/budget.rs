@@ -55,7 +55,10 @@ impl Taken {
         if before.saturating_add(bytes) > self.from.limit {
             self.from.used.fetch_sub(bytes, Relaxed);
             let limit = self.from.limit;
-            return Err(Error::overloaded(format!("messages in memory are at their limit of {limit} bytes"), RETRY_AFTER));
+            return Err(Error::overloaded(
+                format!("messages in memory are at their limit of {limit} bytes"),
+                RETRY_AFTER,
+            ));
         }
         self.bytes += bytes;
         Ok(())

@@ -12,6 +12,7 @@ use super::answer::Answer;
 use super::budget::{ByteBudget, Taken};
 use super::message::{BodyRules, Messages};
 use super::metadata::{Deadlines, Metadata};
+use super::phase::Phases;
 use super::protocol::Protocol;
 use super::timing;
 use crate::error::Result;
@@ -44,6 +45,8 @@ pub struct Calls<S> {
     pub budget: Arc<ByteBudget>,
     /// Counts of calls by their end.
     pub ledger: Arc<Ledger>,
+    /// How far the process is in stopping.
+    pub phases: Phases,
 }
 
 impl<S: Infer> Calls<S> {
@@ -69,8 +72,7 @@ impl<S: Infer> Calls<S> {
     {
         let (head, body) = request.into_parts();
         let metadata = Metadata::read(&head.headers, self.rules.deadlines, timeline.started())?;
-        let mut messages =
-            Messages::new(body, metadata.encoding, self.rules.body, self.budget.clone(), P::LARGE_BYTES);
+        let mut messages = Messages::new(body, metadata.encoding, self.rules.body, self.budget.clone(), P::LARGE_BYTES);
         let message = messages.only(metadata.deadline).await?;
         let (answer, taken) = self.one::<P>(message.bytes, message.taken, &metadata, &timeline).await?;
         let answer = match metadata.encoding.name() {

@@ -55,7 +55,9 @@ impl Encoding {
     pub fn inflate(self, message: &[u8], limit: usize) -> Result<Bytes> {
         let broken = |error: io::Error| Error::invalid(format!("the message does not inflate: {error}"));
         let mut reader: Box<dyn Read + '_> = match self {
-            Encoding::Identity => return Err(Error::invalid("a message is flagged as compressed without grpc-encoding")),
+            Encoding::Identity => {
+                return Err(Error::invalid("a message is flagged as compressed without grpc-encoding"));
+            }
             Encoding::Gzip => Box::new(flate2::read::MultiGzDecoder::new(message)),
             Encoding::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(message).map_err(broken)?),
         };

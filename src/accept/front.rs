@@ -20,7 +20,8 @@ use super::calls::Calls;
 use super::metadata::Metadata;
 use super::protocol::{OpenInference, TensorFlowServing};
 use super::stream::Answers;
-use crate::error::{Error, Kind};
+use super::unserved;
+use crate::error::Error;
 use crate::infer::Infer;
 
 type TonicService = BoxCloneSyncService<Request<Incoming>, Response<tonic::body::Body>, Infallible>;
@@ -74,20 +75,29 @@ impl<S: Infer> Front<S> {
 
     async fn other(&self, request: Request<Incoming>) -> Response<FrontBody<S>> {
         let failed = |error| Answer::failed(error).map(|body| FrontBody::Call { body });
+        // Only the caller's own deadline: loading a model may take longer than any call.
+        let deadline = match Metadata::read(request.headers(), self.calls.rules.deadlines, Instant::now()) {
+            Ok(metadata) => request.headers().contains_key("grpc-timeout").then_some(metadata.deadline),
+            Err(error) => return failed(error),
+        };
         let path = request.uri().path();
-        let service = path.strip_prefix('/').and_then(|path| path.split_once('/')).map(|(service, _)| service);
-        let Some((_, service)) = self.others.iter().find(|(name, _)| Some(*name) == service) else {
+        let (service, method) = path.strip_prefix('/').and_then(|path| path.split_once('/')).unwrap_or_default();
+        if let Some(sentence) = unserved::sentence(service, method) {
+            return failed(Error::unsupported(sentence));
+        }
+        let Some((_, service)) = self.others.iter().find(|(name, _)| *name == service) else {
             let shown: String = path.chars().take(120).collect();
             return failed(Error::unsupported(format!("unknown method {shown}")));
         };
-        let deadline = match Metadata::read(request.headers(), self.calls.rules.deadlines, Instant::now()) {
-            Ok(metadata) => metadata.deadline,
-            Err(error) => return failed(error),
+        let answer = service.clone().oneshot(request);
+        let answered = match deadline {
+            Some(deadline) => timeout_at(deadline.into(), answer).await,
+            None => Ok(answer.await),
         };
-        match timeout_at(deadline.into(), service.clone().oneshot(request)).await {
+        match answered {
             Ok(Ok(response)) => response.map(|body| FrontBody::Other { body }),
             Ok(Err(never)) => match never {},
-            Err(_) => failed(Error::new(Kind::Late, "deadline exceeded")),
+            Err(_) => failed(Error::late("answering")),
         }
     }
 }

@@ -50,7 +50,9 @@ impl Metadata {
 fn parse_timeout(value: &[u8]) -> Result<Duration> {
     let malformed = || {
         let shown = String::from_utf8_lossy(&value[..value.len().min(20)]).into_owned();
-        Error::invalid(format!("malformed grpc-timeout {shown:?}, expected one to eight digits and one of H, M, S, m, u, n"))
+        Error::invalid(format!(
+            "malformed grpc-timeout {shown:?}, expected one to eight digits and one of H, M, S, m, u, n"
+        ))
     };
     let (unit, digits) = value.split_last().ok_or_else(malformed)?;
     if digits.is_empty() || digits.len() > 8 || !digits.iter().all(u8::is_ascii_digit) {

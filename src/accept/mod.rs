@@ -1,11 +1,14 @@
 //! First stage: a call arrives.
 
+mod admin;
 mod answer;
 mod budget;
 mod calls;
 mod compression;
 mod connection;
+mod control;
 mod front;
+mod generated;
 mod listener;
 mod message;
 mod metadata;
@@ -15,9 +18,15 @@ mod protocol;
 mod stream;
 mod timing;
 mod tls;
+mod unserved;
 
+pub use admin::Admin;
 pub use budget::ByteBudget;
 pub use calls::{Calls, Rules};
+pub use control::{
+    HealthService, OpenInferenceControl, Readiness, TensorFlowControl, health_server, open_inference_server,
+    prediction_server, reflection, status_server,
+};
 pub use front::Front;
 pub use listener::{Listener, ListenerRules};
 pub use message::BodyRules;

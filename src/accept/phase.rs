@@ -5,6 +5,8 @@ use tokio::sync::watch;
 /// Where the process is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
+    /// Its models are not loaded yet. Calls are answered, by those that are.
+    Starting,
     /// It serves.
     Serving,
     /// It says that it will stop, and still takes calls: others need a while to notice.
@@ -21,7 +23,7 @@ pub struct Phases(watch::Sender<Phase>);
 
 impl Default for Phases {
     fn default() -> Self {
-        Phases(watch::Sender::new(Phase::Serving))
+        Phases(watch::Sender::new(Phase::Starting))
     }
 }
 

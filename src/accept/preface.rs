@@ -10,8 +10,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 const NOT_HTTP_2: &[u8] = b"HTTP/1.1 505 HTTP Version Not Supported\r\n\
-    content-type: text/plain\r\ncontent-length: 44\r\nconnection: close\r\n\r\n\
-    this port speaks gRPC, which needs HTTP/2\r\n\r\n";
+    content-type: text/plain\r\ncontent-length: 43\r\nconnection: close\r\n\r\n\
+    this port speaks gRPC, which needs HTTP/2\r\n";
 
 /// A stream whose preface was read, and is read once more by who comes next.
 #[derive(Debug)]

@@ -18,8 +18,9 @@ use super::budget::Taken;
 use super::calls::{Calls, Rules};
 use super::message::{BodyRules, Message, Messages};
 use super::metadata::Metadata;
+use super::phase::{Phase, PhaseWatch};
 use super::protocol::{OpenInference, Protocol};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::infer::{Infer, Timeline};
 use crate::tensor::Rope;
 use crate::wire::{oip, status};
@@ -47,6 +48,8 @@ pub struct Answers<B, S> {
     outgoing: VecDeque<Bytes>,
     held: Option<Taken>,
     end: End,
+    /// Done once the process leaves: a stream then ends as soon as none of its calls is in flight.
+    leaving: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
 enum End {
@@ -83,6 +86,7 @@ impl<S: Infer> Calls<S> {
             outgoing: VecDeque::new(),
             held: None,
             end: End::Open,
+            leaving: leaving(self.phases.watch()),
         }))
     }
 
@@ -104,6 +108,10 @@ impl<S: Infer> Calls<S> {
             }
         }
     }
+}
+
+fn leaving(mut phase: PhaseWatch) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    Box::pin(async move { phase.reached(Phase::Leaving).await })
 }
 
 fn far_away() -> Instant {
@@ -195,7 +203,13 @@ where
             this.poll_read(cx);
             match Pin::new(&mut this.answering).poll_next(cx) {
                 Poll::Ready(Some(answered)) => this.put(answered),
-                Poll::Ready(None) if matches!(this.end, End::Open) => return Poll::Pending,
+                Poll::Ready(None) if matches!(this.end, End::Open) => {
+                    if this.leaving.as_mut().poll(cx).is_pending() {
+                        return Poll::Pending;
+                    }
+                    this.reading = None;
+                    this.end = End::With(Some(Error::new(Kind::Draining, "the server is stopping")));
+                }
                 Poll::Ready(None) => return Poll::Ready(this.trailers().map(|trailers| Ok(Frame::trailers(trailers)))),
                 Poll::Pending => return Poll::Pending,
             }

@@ -223,7 +223,8 @@ impl Shared {
     fn run(&self, engine: &mut dyn Engine, mut batch: Batch, taken: Instant) -> (Batch, Result<InferResponse>) {
         let inputs: SmallVec<[Tensor; 2]> =
             std::mem::take(&mut batch.request.inputs).into_iter().map(Tensor::laid_out).collect();
-        let wanted: SmallVec<[ByteString; 2]> = batch.request.outputs.iter().map(|wanted| wanted.name.clone()).collect();
+        let wanted: SmallVec<[ByteString; 2]> =
+            batch.request.outputs.iter().map(|wanted| wanted.name.clone()).collect();
         let merged = Instant::now();
         // A panic is a bug in an engine; the call fails and the instance goes on.
         let run = catch_unwind(AssertUnwindSafe(|| engine.run(&inputs, &wanted, &batch.interest)));
@@ -250,7 +251,16 @@ impl Shared {
             execution: executed - merged,
         };
         let members = batch.request.members.len() as u32;
-        Execution { batch: fastrand::u64(1..), rows, members, device: self.device.clone(), taken, merged, executed, load }
+        Execution {
+            batch: fastrand::u64(1..),
+            rows,
+            members,
+            device: self.device.clone(),
+            taken,
+            merged,
+            executed,
+            load,
+        }
     }
 }
 

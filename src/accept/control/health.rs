@@ -1,0 +1,142 @@
+//! grpc.health.v1: the whole server, each service, each model (`model/NAME`) and each version (`model/NAME/VERSION`).
+
+use std::collections::HashMap;
+use std::pin::Pin;
+
+use futures_util::Stream;
+use futures_util::stream::unfold;
+use tonic::{Request, Response, Status};
+
+use super::Readiness;
+use crate::accept::generated::health::health_server::Health;
+use crate::accept::phase::Phase;
+use crate::error::Error;
+use crate::infer::{Infer, Target};
+use crate::models::VersionState;
+use crate::wire::proto::health::health_check_response::ServingStatus;
+use crate::wire::proto::health::{HealthCheckRequest, HealthCheckResponse, HealthListRequest, HealthListResponse};
+
+/// The server and its services, TensorFlow Serving's also by the bare names that it registers itself.
+const SERVICES: [&str; 6] = [
+    "",
+    "inference.GRPCInferenceService",
+    "tensorflow.serving.PredictionService",
+    "tensorflow.serving.ModelService",
+    "PredictionService",
+    "ModelService",
+];
+
+/// The prefix of a model's name.
+const MODEL: &str = "model/";
+
+/// More statuses than this are not listed.
+const MAX_LISTED: usize = 1000;
+
+/// Answers questions about health.
+pub struct HealthService<S: Infer> {
+    readiness: Readiness<S>,
+}
+
+impl<S: Infer> HealthService<S> {
+    /// The health that `readiness` and its catalog tell.
+    pub fn new(readiness: Readiness<S>) -> Self {
+        HealthService { readiness }
+    }
+}
+
+impl<S: Infer> Readiness<S> {
+    /// The status under a name; `None` for a name that nobody has.
+    fn status(&self, service: &str) -> Option<ServingStatus> {
+        let serving = if SERVICES.contains(&service) { self.is_ready() } else { self.model_status(service)? };
+        Some(if serving { ServingStatus::Serving } else { ServingStatus::NotServing })
+    }
+
+    fn model_status(&self, service: &str) -> Option<bool> {
+        let model = service.strip_prefix(MODEL)?;
+        let (name, version) = model.split_once('/').unwrap_or((model, ""));
+        let target = Target::parse(name.into(), version).ok()?;
+        match self.catalog.resolve(&target) {
+            Ok(_) => Some(self.is_staying()),
+            Err(error) if error.kind() == crate::error::Kind::UnknownModel => None,
+            Err(_) => Some(false),
+        }
+    }
+}
+
+fn answer(status: ServingStatus) -> HealthCheckResponse {
+    HealthCheckResponse { status: status.into() }
+}
+
+#[tonic::async_trait]
+impl<S: Infer> Health for HealthService<S> {
+    async fn check(&self, request: Request<HealthCheckRequest>) -> Result<Response<HealthCheckResponse>, Status> {
+        let service = request.into_inner().service;
+        match self.readiness.status(&service) {
+            Some(status) => Ok(Response::new(answer(status))),
+            None => Err(Status::not_found("no such service or model")),
+        }
+    }
+
+    async fn list(&self, _request: Request<HealthListRequest>) -> Result<Response<HealthListResponse>, Status> {
+        let mut statuses: HashMap<String, HealthCheckResponse> = HashMap::new();
+        for service in SERVICES {
+            statuses.extend(self.readiness.status(service).map(|status| (service.to_owned(), answer(status))));
+        }
+        let staying = self.readiness.is_staying();
+        for entry in self.readiness.catalog.index() {
+            let serving = staying && entry.state == VersionState::Ready;
+            let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
+            let name = format!("{MODEL}{}", entry.name);
+            if let Some(version) = entry.version {
+                statuses.insert(format!("{name}/{version}"), answer(status));
+            }
+            // A model serves where any of its versions does.
+            let model = statuses.entry(name).or_insert(answer(status));
+            if serving {
+                *model = answer(status);
+            }
+        }
+        if statuses.len() > MAX_LISTED {
+            return Err(Error::overloaded(format!("more than {MAX_LISTED} statuses"), std::time::Duration::ZERO).into());
+        }
+        Ok(Response::new(HealthListResponse { statuses }))
+    }
+
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Send>>;
+
+    async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let readiness = self.readiness.clone();
+        let (changes, phase) = (readiness.catalog.changes(), readiness.phases.watch());
+        let watching = Watching { service: request.into_inner().service, readiness, changes, phase, told: None };
+        Ok(Response::new(Box::pin(unfold(watching, Watching::next))))
+    }
+}
+
+/// One caller that wants to know of changes.
+struct Watching<S: Infer> {
+    service: String,
+    readiness: Readiness<S>,
+    changes: tokio::sync::watch::Receiver<u64>,
+    phase: crate::accept::phase::PhaseWatch,
+    told: Option<ServingStatus>,
+}
+
+impl<S: Infer> Watching<S> {
+    /// Waits until the status is another than was told. The watch ends when the process leaves.
+    async fn next(mut self) -> Option<(Result<HealthCheckResponse, Status>, Self)> {
+        loop {
+            self.changes.borrow_and_update();
+            let announced = self.readiness.phases.now() >= Phase::Announcing;
+            let status = self.readiness.status(&self.service).unwrap_or(ServingStatus::ServiceUnknown);
+            if self.told != Some(status) {
+                self.told = Some(status);
+                return Some((Ok(answer(status)), self));
+            }
+            let next_phase = if announced { Phase::Leaving } else { Phase::Announcing };
+            tokio::select! {
+                changed = self.changes.changed() => changed.ok()?,
+                () = self.phase.reached(next_phase) => if next_phase == Phase::Leaving { return None },
+            }
+        }
+    }
+}

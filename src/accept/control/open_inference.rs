@@ -1,0 +1,204 @@
+//! The Open Inference Protocol's questions and Triton's extensions to them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tonic::{Request, Response, Status};
+
+use super::{Readiness, description};
+use crate::accept::generated::inference::grpc_inference_service_server::GrpcInferenceService;
+use crate::error::{Error, Kind};
+use crate::infer::{Infer, ModelName, Target, Version};
+use crate::models::{IndexEntry, Served, VersionState};
+use crate::observe::StatisticsTable;
+use crate::wire::proto::inference as proto;
+
+/// The extensions that are served, and no others: clients decide from this list what to ask for.
+const EXTENSIONS: [&str; 4] = ["classification", "model_repository", "model_configuration", "statistics"];
+
+/// Answers everything of the protocol but the calls themselves.
+pub struct OpenInferenceControl<S: Infer> {
+    /// What is served.
+    pub readiness: Readiness<S>,
+    /// Numbers of each model.
+    pub statistics: Arc<StatisticsTable>,
+    /// Whether clients may load and unload models.
+    pub allow_model_control: bool,
+}
+
+impl<S: Infer> OpenInferenceControl<S> {
+    fn served(&self, name: String, version: &str) -> Result<Arc<Served<S>>, Status> {
+        Ok(self.readiness.catalog.resolve(&Target::parse(name.into(), version)?)?)
+    }
+
+    fn ready_versions(&self, name: &ModelName) -> Vec<String> {
+        let versions = self.readiness.catalog.versions(name).unwrap_or_default();
+        versions.iter().map(Version::to_string).collect()
+    }
+
+    fn may_control(&self) -> Result<(), Status> {
+        if self.allow_model_control {
+            return Ok(());
+        }
+        Err(Error::new(Kind::Forbidden, "loading and unloading is switched off (allow_model_control)").into())
+    }
+
+    fn statistics_of(&self, name: &ModelName, version: Version) -> Option<proto::ModelStatistics> {
+        let totals = self.statistics.get(name, version)?.totals();
+        Some(description::statistics(name.as_str(), version.to_string(), &totals))
+    }
+}
+
+fn index_entry(entry: IndexEntry) -> proto::repository_index_response::ModelIndex {
+    let state = match entry.state {
+        VersionState::Loading => "LOADING",
+        VersionState::Ready => "READY",
+        VersionState::Unavailable => "UNAVAILABLE",
+    };
+    proto::repository_index_response::ModelIndex {
+        name: entry.name.to_string(),
+        version: entry.version.map(|version| version.to_string()).unwrap_or_default(),
+        state: state.to_owned(),
+        reason: entry.reason.to_string(),
+    }
+}
+
+fn only_repository(name: &str) -> Result<(), Status> {
+    if name.is_empty() {
+        return Ok(());
+    }
+    Err(Error::invalid("there is one repository, and it has no name").into())
+}
+
+type Parameters = HashMap<String, proto::ModelRepositoryParameter>;
+
+fn no_parameters_but(known: &[&str], parameters: &Parameters) -> Result<(), Status> {
+    match parameters.keys().find(|name| !known.contains(&name.as_str())) {
+        None => Ok(()),
+        Some(name) => {
+            let shown: String = name.chars().take(40).collect();
+            Err(Error::unsupported(format!("parameter {shown:?} is not served: change the model's folder")).into())
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl<S: Infer> GrpcInferenceService for OpenInferenceControl<S> {
+    async fn server_live(
+        &self,
+        _request: Request<proto::ServerLiveRequest>,
+    ) -> Result<Response<proto::ServerLiveResponse>, Status> {
+        Ok(Response::new(proto::ServerLiveResponse { live: true }))
+    }
+
+    async fn server_ready(
+        &self,
+        _request: Request<proto::ServerReadyRequest>,
+    ) -> Result<Response<proto::ServerReadyResponse>, Status> {
+        Ok(Response::new(proto::ServerReadyResponse { ready: self.readiness.is_ready() }))
+    }
+
+    async fn model_ready(
+        &self,
+        request: Request<proto::ModelReadyRequest>,
+    ) -> Result<Response<proto::ModelReadyResponse>, Status> {
+        let proto::ModelReadyRequest { name, version } = request.into_inner();
+        let target = Target::parse(name.into(), &version)?;
+        let ready = self.readiness.is_staying() && self.readiness.catalog.resolve(&target).is_ok();
+        Ok(Response::new(proto::ModelReadyResponse { ready }))
+    }
+
+    async fn server_metadata(
+        &self,
+        _request: Request<proto::ServerMetadataRequest>,
+    ) -> Result<Response<proto::ServerMetadataResponse>, Status> {
+        Ok(Response::new(proto::ServerMetadataResponse {
+            name: env!("CARGO_PKG_NAME").to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            extensions: EXTENSIONS.map(str::to_owned).to_vec(),
+        }))
+    }
+
+    async fn model_metadata(
+        &self,
+        request: Request<proto::ModelMetadataRequest>,
+    ) -> Result<Response<proto::ModelMetadataResponse>, Status> {
+        let proto::ModelMetadataRequest { name, version } = request.into_inner();
+        let served = self.served(name, &version)?;
+        let versions =
+            if version.is_empty() { self.ready_versions(&served.name) } else { vec![served.version.to_string()] };
+        Ok(Response::new(proto::ModelMetadataResponse {
+            name: served.name.to_string(),
+            versions,
+            platform: description::PLATFORM.to_owned(),
+            inputs: description::tensor_metadata(&served.signature.inputs),
+            outputs: description::tensor_metadata(&served.signature.outputs),
+            properties: HashMap::new(),
+        }))
+    }
+
+    async fn model_config(
+        &self,
+        request: Request<proto::ModelConfigRequest>,
+    ) -> Result<Response<proto::ModelConfigResponse>, Status> {
+        let proto::ModelConfigRequest { name, version } = request.into_inner();
+        let config = description::model_config(&*self.served(name, &version)?);
+        Ok(Response::new(proto::ModelConfigResponse { config: Some(config) }))
+    }
+
+    async fn model_statistics(
+        &self,
+        request: Request<proto::ModelStatisticsRequest>,
+    ) -> Result<Response<proto::ModelStatisticsResponse>, Status> {
+        let proto::ModelStatisticsRequest { name, version } = request.into_inner();
+        let wanted = match name.as_str() {
+            "" if version.is_empty() => None,
+            _ => Some(self.served(name, &version)?),
+        };
+        let of_wanted = self.readiness.catalog.served().into_iter().filter(|served| match &wanted {
+            None => true,
+            Some(wanted) if version.is_empty() => served.name == wanted.name,
+            Some(wanted) => served.name == wanted.name && served.version == wanted.version,
+        });
+        let model_stats = of_wanted.filter_map(|served| self.statistics_of(&served.name, served.version)).collect();
+        Ok(Response::new(proto::ModelStatisticsResponse { model_stats }))
+    }
+
+    async fn repository_index(
+        &self,
+        request: Request<proto::RepositoryIndexRequest>,
+    ) -> Result<Response<proto::RepositoryIndexResponse>, Status> {
+        let proto::RepositoryIndexRequest { repository_name, ready } = request.into_inner();
+        only_repository(&repository_name)?;
+        let index = self.readiness.catalog.index().into_iter();
+        let wanted = index.filter(|entry| !ready || entry.state == VersionState::Ready);
+        Ok(Response::new(proto::RepositoryIndexResponse { models: wanted.map(index_entry).collect() }))
+    }
+
+    async fn repository_model_load(
+        &self,
+        request: Request<proto::RepositoryModelLoadRequest>,
+    ) -> Result<Response<proto::RepositoryModelLoadResponse>, Status> {
+        self.may_control()?;
+        let proto::RepositoryModelLoadRequest { repository_name, model_name, parameters } = request.into_inner();
+        only_repository(&repository_name)?;
+        let name = ModelName::new(model_name.into())?;
+        no_parameters_but(&[], &parameters)?;
+        self.readiness.catalog.load(&name).await?;
+        Ok(Response::new(proto::RepositoryModelLoadResponse {}))
+    }
+
+    async fn repository_model_unload(
+        &self,
+        request: Request<proto::RepositoryModelUnloadRequest>,
+    ) -> Result<Response<proto::RepositoryModelUnloadResponse>, Status> {
+        self.may_control()?;
+        let proto::RepositoryModelUnloadRequest { repository_name, model_name, parameters } = request.into_inner();
+        only_repository(&repository_name)?;
+        let name = ModelName::new(model_name.into())?;
+        // No model depends on another here, so that this one changes nothing.
+        no_parameters_but(&["unload_dependents"], &parameters)?;
+        self.readiness.catalog.unload(&name).await?;
+        Ok(Response::new(proto::RepositoryModelUnloadResponse {}))
+    }
+}

@@ -1,0 +1,129 @@
+//! TensorFlow Serving's questions about models.
+
+use prost::Message;
+use tonic::{Request, Response, Status};
+
+use super::Readiness;
+use crate::accept::generated::serving::model_service_server::ModelService;
+use crate::accept::generated::serving::prediction_service_server::PredictionService;
+use crate::error::Error;
+use crate::infer::{Infer, ModelName, Target, Version, VersionChoice};
+use crate::models::{IndexEntry, VersionState};
+use crate::tensor::TensorSpec;
+use crate::wire::proto::tensorflow as tf;
+use crate::wire::proto::tensorflow::serving as proto;
+use crate::wire::tfs::{SIGNATURE, data_type};
+use proto::model_spec::VersionChoice as WireVersion;
+
+/// The only field of metadata that there is.
+const SIGNATURE_DEF: &str = "signature_def";
+
+/// Answers everything of the protocol but Predict.
+pub struct TensorFlowControl<S: Infer> {
+    /// What is served.
+    pub readiness: Readiness<S>,
+}
+
+impl<S: Infer> Clone for TensorFlowControl<S> {
+    fn clone(&self) -> Self {
+        TensorFlowControl { readiness: self.readiness.clone() }
+    }
+}
+
+fn target(spec: Option<proto::ModelSpec>) -> Result<Target, Status> {
+    let spec = spec.ok_or_else(|| Error::invalid("model_spec is missing"))?;
+    let name = ModelName::new(spec.name.into())?;
+    let version = match spec.version_choice {
+        None => VersionChoice::Latest,
+        Some(WireVersion::VersionLabel(label)) => VersionChoice::Label(label.into()),
+        Some(WireVersion::Version(number)) => {
+            let version = u64::try_from(number).ok().and_then(Version::new);
+            VersionChoice::Exact(version.ok_or_else(|| Error::invalid(format!("model version {number} is negative")))?)
+        }
+    };
+    Ok(Target { name, version })
+}
+
+fn tensor_info(spec: &TensorSpec) -> (String, tf::TensorInfo) {
+    let dim = |dim: &crate::tensor::Dim| tf::tensor_shape_proto::Dim { size: dim.wire(), name: String::new() };
+    let shape = tf::TensorShapeProto { dim: spec.dims.iter().map(dim).collect(), unknown_rank: false };
+    let info = tf::TensorInfo {
+        dtype: data_type(spec.dtype),
+        tensor_shape: Some(shape),
+        encoding: Some(tf::tensor_info::Encoding::Name(spec.name.to_string())),
+    };
+    (spec.name.to_string(), info)
+}
+
+#[tonic::async_trait]
+impl<S: Infer> PredictionService for TensorFlowControl<S> {
+    async fn get_model_metadata(
+        &self,
+        request: Request<proto::GetModelMetadataRequest>,
+    ) -> Result<Response<proto::GetModelMetadataResponse>, Status> {
+        let proto::GetModelMetadataRequest { model_spec, metadata_field } = request.into_inner();
+        let served = self.readiness.catalog.resolve(&target(model_spec)?)?;
+        if metadata_field.is_empty() || metadata_field.iter().any(|field| field != SIGNATURE_DEF) {
+            return Err(Error::invalid("metadata_field must be \"signature_def\"").into());
+        }
+        let signature = tf::SignatureDef {
+            inputs: served.signature.inputs.iter().map(tensor_info).collect(),
+            outputs: served.signature.outputs.iter().map(tensor_info).collect(),
+            method_name: "tensorflow/serving/predict".to_owned(),
+            ..Default::default()
+        };
+        let map = proto::SignatureDefMap { signature_def: [(SIGNATURE.to_owned(), signature)].into() };
+        let any = prost_types::Any {
+            type_url: "type.googleapis.com/tensorflow.serving.SignatureDefMap".to_owned(),
+            value: map.encode_to_vec(),
+        };
+        let spec = proto::ModelSpec {
+            name: served.name.to_string(),
+            version_choice: Some(WireVersion::Version(served.version.number())),
+            ..Default::default()
+        };
+        let metadata = [(SIGNATURE_DEF.to_owned(), any)].into();
+        Ok(Response::new(proto::GetModelMetadataResponse { model_spec: Some(spec), metadata }))
+    }
+}
+
+fn status(entry: IndexEntry) -> Option<proto::ModelVersionStatus> {
+    use proto::model_version_status::State;
+    let state = match entry.state {
+        VersionState::Loading => State::Loading,
+        VersionState::Ready => State::Available,
+        VersionState::Unavailable => State::End,
+    };
+    // A later version that failed leaves its reason at one that serves; to this protocol that one is simply well.
+    let failed = entry.state == VersionState::Unavailable;
+    let error_code = if failed { tf::error::Code::Unavailable } else { tf::error::Code::Ok };
+    let error_message = if failed { entry.reason.to_string() } else { String::new() };
+    Some(proto::ModelVersionStatus {
+        version: entry.version?.number(),
+        state: state.into(),
+        status: Some(proto::StatusProto { error_code: error_code.into(), error_message }),
+    })
+}
+
+#[tonic::async_trait]
+impl<S: Infer> ModelService for TensorFlowControl<S> {
+    async fn get_model_status(
+        &self,
+        request: Request<proto::GetModelStatusRequest>,
+    ) -> Result<Response<proto::GetModelStatusResponse>, Status> {
+        let target = target(request.into_inner().model_spec)?;
+        let wanted = match &target.version {
+            VersionChoice::Latest => None,
+            VersionChoice::Exact(version) => Some(*version),
+            VersionChoice::Label(_) => Some(self.readiness.catalog.resolve(&target)?.version),
+        };
+        let entries = self.readiness.catalog.index().into_iter().filter(|entry| entry.name == target.name);
+        let entries = entries.filter(|entry| wanted.is_none() || entry.version == wanted);
+        let model_version_status: Vec<_> = entries.filter_map(status).collect();
+        if model_version_status.is_empty() {
+            // A model without a version, or none: the catalog says which.
+            self.readiness.catalog.resolve(&target)?;
+        }
+        Ok(Response::new(proto::GetModelStatusResponse { model_version_status }))
+    }
+}

@@ -1,0 +1,5 @@
+//! Third stage: who should do it.
+
+mod router;
+
+pub use router::Router;

@@ -1,0 +1,82 @@
+//! `infergate check`: everything that `serve` would find wrong, without serving.
+
+use std::fmt::Write as _;
+
+use clap::Args;
+
+use super::failure::{Failure, print};
+use super::{ConfigArgs, asynchronous};
+use crate::compute::plan;
+use crate::compute::session::Runtime;
+use crate::config::{Config, Overrides};
+use crate::models::{Catalog, Found, IndexEntry, Repository, VersionState};
+use crate::role::{ModelService, StartError, loader, onnx_runtime};
+
+/// Flags of `infergate check`.
+#[derive(Debug, Args)]
+pub(super) struct CheckArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Look at folders and settings only: models are not loaded, and ONNX Runtime is not needed
+    #[arg(long)]
+    files_only: bool,
+}
+
+impl CheckArgs {
+    pub(super) fn run(&self) -> Result<(), Failure> {
+        let config = self.config.load(Overrides::default())?;
+        let mut out = std::io::stdout();
+        print(&mut out, "configuration: no mistakes\n")?;
+        let models = config.models.as_deref().ok_or_else(|| Failure::wrong_use(StartError::NoModels))?;
+        let repository = Repository::open(models).map_err(Failure::failed)?;
+        let (report, broken) = match self.files_only {
+            true => files(&repository)?,
+            false => loads(&config, repository)?,
+        };
+        print(&mut out, &report)?;
+        match broken {
+            0 => Ok(()),
+            1 => Err(Failure::failed("1 model is broken")),
+            count => Err(Failure::failed(format_args!("{count} models are broken"))),
+        }
+    }
+}
+
+/// A line for each model as its files are, and how many are broken.
+fn files(repository: &Repository) -> Result<(String, usize), Failure> {
+    let scan = repository.scan().map_err(Failure::failed)?;
+    let mut report = String::new();
+    for (folder, why) in &scan.skipped {
+        let _ = writeln!(report, "skipped  {folder}: {why}");
+    }
+    for Found { name, contents, .. } in &scan.models {
+        let _ = match contents {
+            Ok(_) => writeln!(report, "found    {name}"),
+            Err(why) => writeln!(report, "broken   {name}: {why}"),
+        };
+    }
+    Ok((report, scan.models.iter().filter(|found| found.contents.is_err()).count()))
+}
+
+/// A line for each version as it loads and warms up, and how many models are broken.
+fn loads(config: &Config, repository: Repository) -> Result<(String, usize), Failure> {
+    let runtime = Runtime::load().map_err(Failure::failed)?;
+    let loader = loader(config, onnx_runtime(runtime), Default::default());
+    let cpus = config.compute.cpus.unwrap_or_else(plan::cpus);
+    asynchronous(cpus)?.block_on(async {
+        let catalog: Catalog<ModelService> = Catalog::new(repository, loader, config.compute.load_concurrency);
+        let summary = catalog.load_all().await.map_err(Failure::failed)?;
+        let report = catalog.index().iter().map(line).collect();
+        Ok((report, summary.broken.len()))
+    })
+}
+
+fn line(entry: &IndexEntry) -> String {
+    let IndexEntry { name, version, state, reason } = entry;
+    let version = version.map(|version| format!(" version {version}")).unwrap_or_default();
+    match state {
+        VersionState::Ready if reason.is_empty() => format!("ready    {name}{version}\n"),
+        VersionState::Ready => format!("ready    {name}{version}, but {reason}\n"),
+        VersionState::Loading | VersionState::Unavailable => format!("broken   {name}{version}: {reason}\n"),
+    }
+}

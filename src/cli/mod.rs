@@ -1,0 +1,85 @@
+//! The commands.
+
+mod check;
+mod failure;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use crate::compute::session::Runtime;
+use failure::{Failure, exit, print};
+
+/// Serves ONNX models over gRPC: the Open Inference Protocol and TensorFlow Serving's, on one port.
+#[derive(Debug, Parser)]
+#[command(name = "infergate", disable_version_flag = true, max_term_width = 100, after_help = EXAMPLES)]
+struct Cli {
+    /// Print the version, and that of the ONNX Runtime that is found
+    #[arg(short = 'V', long)]
+    version: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  infergate serve --models models/          serve DIR/<model>/<version>/model.onnx
+  infergate serve my.onnx                   serve one file
+  infergate models                          what is served
+  infergate predict --model digits --input image=@seven.npy --classes 3";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve models, all in one process
+    Serve(serve::ServeArgs),
+    /// Check a configuration and a repository without serving
+    Check(check::CheckArgs),
+}
+
+/// Where a configuration comes from, for the commands that need one.
+#[derive(Debug, Args)]
+struct ConfigArgs {
+    /// A configuration file; infergate.example.toml has every key
+    #[arg(long, value_name = "FILE", env = "INFERGATE_CONFIG")]
+    config: Option<std::path::PathBuf>,
+    /// Set any key of the configuration, such as limits.in_flight=64; may be given again
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    settings: Vec<String>,
+    /// The folder of models, DIR/<model>/<version>/model.onnx
+    #[arg(long, value_name = "DIR")]
+    models: Option<std::path::PathBuf>,
+    /// One model file to serve instead of a folder
+    #[arg(value_name = "MODEL.onnx", conflicts_with = "models")]
+    model: Option<std::path::PathBuf>,
+}
+
+/// Runs the command that the process was started with.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match cli.command {
+        _ if cli.version => exit(print(&mut std::io::stdout(), &version())),
+        Some(Command::Serve(args)) => exit(args.run()),
+        Some(Command::Check(args)) => exit(args.run()),
+        None => {
+            // As clap does for a wrong use: the help on standard error, and its code.
+            let _ = print(&mut std::io::stderr(), &Cli::command().render_help().to_string());
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn version() -> String {
+    let runtime = match Runtime::load() {
+        Ok(runtime) => format!("ONNX Runtime {}", runtime.version()),
+        Err(error) => error.to_string(),
+    };
+    format!("infergate {} ({runtime})\n", env!("CARGO_PKG_VERSION"))
+}
+
+/// An asynchronous runtime with as many threads as there are CPUs to use.
+fn asynchronous(cpus: usize) -> Result<tokio::runtime::Runtime, Failure> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let built = builder.worker_threads(cpus).enable_all().build();
+    built.map_err(|error| Failure::failed(format_args!("no threads to run on: {error}")))
+}

@@ -1,0 +1,230 @@
+//! The configuration of the process: one typed value, read once, from a TOML file, the environment and flags, the later
+//! outweighing the earlier. It never guesses: a wrong key, type or value is an error that says where it stands, what
+//! was found and what is allowed, and every mistake is reported at once.
+
+mod example;
+pub(crate) mod keys;
+mod layer;
+mod log;
+pub(crate) mod problem;
+mod rules;
+mod units;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use figment::Figment;
+
+pub use keys::{Key, Section, Setting};
+pub use layer::Overrides;
+pub use log::{LogFilter, LogFormat};
+pub use problem::{ConfigError, Problem};
+pub use units::{ByteSize, Period};
+
+use keys::settings;
+
+settings! {
+    /// Everything that can be set. A variable is named after the path of its key: `INFERGATE_LIMITS_IN_FLIGHT` sets
+    /// `limits.in_flight`.
+    pub struct Config {
+        /// Where calls are taken. Port 0 takes a free one.
+        listen: SocketAddr = local(8001),
+        /// Where metrics, probes and diagnostics are served.
+        admin: SocketAddr = local(8002),
+        /// The models: a folder of DIR/<model>/<version>/model.onnx, or one .onnx file.
+        models: Option<PathBuf> = None => "\"models\"",
+        /// Whether clients may load and unload models (RepositoryModelLoad, RepositoryModelUnload).
+        allow_model_control: bool = true,
+    }
+    tables {
+        /// How much is taken on at one time. What is over a limit is refused at once.
+        limits: Limits,
+        /// What a connection may do.
+        http2: Http2,
+        /// How the process stops.
+        drain: Drain,
+        /// Encryption of the calls' listener.
+        tls: Tls,
+        /// The machine's share for running models.
+        compute: Compute,
+        /// The log, on standard error.
+        log: Log,
+        /// gRPC reflection.
+        reflection: Reflection,
+    }
+}
+
+settings! {
+    /// How much is taken on at one time. What is over a limit is refused at once.
+    pub struct Limits {
+        /// Calls in the whole process.
+        in_flight: usize = 1024,
+        /// Calls of one model.
+        in_flight_per_model: usize = 512,
+        /// Calls that wait for one model.
+        queue_calls: usize = 1024,
+        /// Bytes of the calls that wait for one model.
+        queue_bytes: ByteSize = ByteSize::gib(1),
+        /// The largest message, as it comes and when it is inflated.
+        message_size: ByteSize = ByteSize::mib(64),
+        /// Bytes of all messages in memory.
+        message_bytes: ByteSize = ByteSize::gib(2),
+        /// Calls on one ModelStreamInfer stream.
+        stream_in_flight: usize = 64,
+        /// Connections to the calls' listener.
+        connections: usize = 4096,
+        /// Connections to the calls' listener from one address.
+        connections_per_ip: usize = 1024,
+        /// The deadline of a call that brings none.
+        default_deadline: Period = Period::seconds(60),
+        /// The longest deadline; a longer one is cut to it.
+        max_deadline: Period = Period::minutes(10),
+    }
+}
+
+settings! {
+    /// What a connection may do.
+    pub struct Http2 {
+        /// Calls on one connection at one time.
+        max_concurrent_streams: u32 = 256,
+        /// Bytes that may be under way in one call before they are read.
+        stream_window: ByteSize = ByteSize::mib(4),
+        /// Bytes that may be under way on one connection before they are read.
+        connection_window: ByteSize = ByteSize::mib(16),
+        /// The largest frame.
+        max_frame_size: ByteSize = ByteSize::mib(1),
+        /// The largest list of headers.
+        max_header_list: ByteSize = ByteSize::kib(16),
+        /// How often a connection is asked whether it still lives; "0s" for never.
+        keepalive_interval: Period = Period::seconds(60),
+        /// How long it may take to answer that.
+        keepalive_timeout: Period = Period::seconds(20),
+        /// How long a connection may be without a call; "0s" for ever.
+        idle_timeout: Period = Period::minutes(5),
+        /// How old a connection may grow before it is asked to go, so that clients spread anew; "0s" for any age.
+        max_connection_age: Period = Period::ZERO,
+        /// How long the TLS handshake may take, and as long again the HTTP/2 one.
+        handshake_timeout: Period = Period::seconds(5),
+        /// How long after its headers a call's first byte may take.
+        first_byte_timeout: Period = Period::seconds(10),
+        /// The slowest that a call's body may come in, in bytes per second; 0 for any speed.
+        min_body_rate: ByteSize = ByteSize::kib(1),
+    }
+}
+
+settings! {
+    /// How the process stops.
+    pub struct Drain {
+        /// How long new calls are still taken after SIGTERM, while not being ready is noticed.
+        announce: Period = Period::seconds(5),
+        /// How long calls may take to finish after that, before they are cut off.
+        grace: Period = Period::seconds(20),
+    }
+}
+
+settings! {
+    /// Encryption of the calls' listener. It is on where there is a certificate.
+    pub struct Tls {
+        /// The certificate chain, a PEM file.
+        cert: Option<PathBuf> = None => "\"tls/tls.crt\"",
+        /// Its private key, a PEM file.
+        key: Option<PathBuf> = None => "\"tls/tls.key\"",
+        /// The authorities that a client's certificate must come from, a PEM file. Without it no client needs one.
+        client_ca: Option<PathBuf> = None => "\"tls/ca.crt\"",
+    }
+}
+
+settings! {
+    /// The machine's share for running models.
+    pub struct Compute {
+        /// How many CPUs to plan for. Without it, what the control group of the process grants.
+        cpus: Option<usize> = None => "2",
+        /// Models that are loaded at one time.
+        load_concurrency: usize = 1,
+    }
+}
+
+settings! {
+    /// The log, on standard error.
+    pub struct Log {
+        /// Which events are logged.
+        level: LogFilter = LogFilter::default(),
+        /// How they are written.
+        format: LogFormat = LogFormat::Text,
+    }
+}
+
+settings! {
+    /// gRPC reflection.
+    pub struct Reflection {
+        /// Whether clients may ask for the protocol's description.
+        enabled: bool = true,
+    }
+}
+
+impl Config {
+    /// Puts the configuration together from `file`, the variables of `env` (those of other programs are left alone) and
+    /// `flags`, in rising weight. Paths in it are relative to the working directory.
+    ///
+    /// # Errors
+    /// Every mistake in any of them, also where a stronger source would hide it, else every broken rule between values.
+    pub fn load(
+        file: Option<&Path>,
+        env: impl Iterator<Item = (String, String)>,
+        flags: Overrides,
+    ) -> Result<Config, ConfigError> {
+        let keys = Config::keys();
+        let (defaults, flags) = flags.into_layers(&keys);
+        let file = file.map(layer::Layer::file);
+        let variables = layer::from_variables(&keys, env);
+        let sources = defaults.into_iter().chain(file).chain(variables).chain(flags);
+        let (mut problems, mut figment) = (Vec::new(), Figment::new());
+        for source in sources {
+            match source {
+                Ok(layer) => {
+                    problems.extend(layer.problems(&keys));
+                    figment = figment.merge(layer);
+                }
+                Err(problem) => problems.push(problem),
+            }
+        }
+        ConfigError::unless_empty(problems)?;
+        let config: Config = figment.extract_lossy().expect("each value was checked by itself");
+        ConfigError::unless_empty(rules::broken(&config, &figment))?;
+        Ok(config)
+    }
+
+    /// Every key in the order of [`Config::example`].
+    pub fn keys() -> Vec<Key> {
+        <Config as Section>::keys("")
+    }
+
+    /// A configuration file with every key at its default and its meaning above it.
+    pub fn example() -> String {
+        example::render(&Config::keys())
+    }
+}
+
+/// Reads settings of another kind than [`Config`] out of the text of the file `source`.
+pub(crate) fn parse<T: Section>(source: &str, text: &str) -> Result<T, ConfigError> {
+    let layer = layer::Layer::toml(source.to_owned(), text)?;
+    ConfigError::unless_empty(layer.problems(&T::keys("")))?;
+    Ok(Figment::from(layer).extract().expect("each value was checked by itself"))
+}
+
+/// The variables of this process that may be ours, for [`Config::load`].
+pub fn variables() -> impl Iterator<Item = (String, String)> {
+    let readable = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+        let name = name.into_string().ok().filter(|name| name.starts_with(layer::PREFIX))?;
+        // What is not Unicode stays wrong when it is checked, and its name is told.
+        Some((name, value.to_string_lossy().into_owned()))
+    };
+    std::env::vars_os().filter_map(readable)
+}
+
+const fn local(port: u16) -> SocketAddr {
+    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), port)
+}
+
+#[cfg(test)]
+mod tests;

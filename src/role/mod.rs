@@ -1,0 +1,87 @@
+//! The assemblies: each role's stages, written outside-in, the way a call meets them. Nothing else knows of all of them.
+
+mod loader;
+mod server;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use loader::{Engines, ModelService, loader, onnx_runtime};
+pub use server::{Addresses, Server, StartError};
+
+use crate::accept::{
+    BodyRules, ByteBudget, Calls, Deadlines, Front, HealthService, OpenInferenceControl, Phases, Readiness, Rules,
+    TensorFlowControl, health_server, open_inference_server, prediction_server, reflection, status_server,
+};
+use crate::admit::{Deadline, InFlight, Limit};
+use crate::balance::Router;
+use crate::config::Config;
+use crate::models::{Catalog, Repository};
+use crate::observe::{Ledger, StatisticsTable};
+
+/// The stages between the door and a model.
+pub type Stages = Limit<Deadline<Router<ModelService>>>;
+
+/// What a serving process consists of, behind its ports.
+pub struct Parts {
+    /// Everything on the calls' port.
+    pub front: Arc<Front<Stages>>,
+    /// What is served.
+    pub catalog: Catalog<ModelService>,
+    /// How far the process is in its life.
+    pub phases: Phases,
+    /// Counts of calls by their end.
+    pub ledger: Arc<Ledger>,
+    /// Bytes of messages in memory.
+    pub budget: Arc<ByteBudget>,
+}
+
+/// All in one: the front door and the models in one process.
+pub fn serve(config: &Config, repository: Repository, engines: Engines) -> Parts {
+    let statistics = Arc::new(StatisticsTable::default());
+    let loader = loader(config, engines, statistics.clone());
+    let catalog = Catalog::new(repository, loader, config.compute.load_concurrency);
+
+    let in_flight = InFlight::new(config.limits.in_flight, "the server");
+    let stages = Limit::new(in_flight, Deadline::new(Router::new(catalog.clone())));
+
+    let phases = Phases::default();
+    let ledger = Arc::new(Ledger::default());
+    let budget = ByteBudget::new(config.limits.message_bytes.get());
+    let calls = Calls {
+        service: stages,
+        rules: rules(config),
+        budget: budget.clone(),
+        ledger: ledger.clone(),
+        phases: phases.clone(),
+    };
+    let readiness = Readiness { catalog: catalog.clone(), phases: phases.clone() };
+    let control = OpenInferenceControl {
+        readiness: readiness.clone(),
+        statistics,
+        allow_model_control: config.allow_model_control,
+    };
+    let limit = config.limits.message_size.get();
+    let tensorflow = TensorFlowControl { readiness: readiness.clone() };
+    let front = Front::new(Arc::new(calls))
+        .with(open_inference_server(control, limit))
+        .with(prediction_server(tensorflow.clone(), limit))
+        .with(status_server(tensorflow, limit))
+        .with(health_server(HealthService::new(readiness), limit));
+    let front = if config.reflection.enabled { reflection(front) } else { front };
+    Parts { front: Arc::new(front), catalog, phases, ledger, budget }
+}
+
+fn rules(config: &Config) -> Rules {
+    let (limits, http2) = (&config.limits, &config.http2);
+    Rules {
+        deadlines: Deadlines { default: limits.default_deadline.get(), max: limits.max_deadline.get() },
+        body: BodyRules {
+            message_size: limits.message_size.get(),
+            first_byte: http2.first_byte_timeout.get(),
+            min_rate: http2.min_body_rate.get(),
+        },
+        stream_in_flight: limits.stream_in_flight,
+        stream_idle: http2.idle_timeout.unless_zero().unwrap_or(Duration::from_secs(365 * 24 * 3600)),
+    }
+}
