@@ -66,9 +66,9 @@ impl Protocol for OpenInference {
     type Reply = OpenInferenceReply;
     const LARGE_BYTES: &'static [u32] = &[oip::RAW_CONTENTS];
 
-    fn decode(message: Bytes, _limit: usize) -> Result<(Call, OpenInferenceReply)> {
+    fn decode(message: Bytes, limit: usize) -> Result<(Call, OpenInferenceReply)> {
         let received = message.clone();
-        let oip::Call { target, id, parameters, inputs, outputs, form } = oip::decode(message)?;
+        let oip::Call { target, id, parameters, inputs, outputs, form } = oip::decode(message, limit)?;
         Ok((Call { target, parameters, inputs, outputs, id: id.clone(), received }, OpenInferenceReply { id, form }))
     }
 

@@ -1,4 +1,4 @@
-//! Failures as gRPC statuses: the only place where a [`Kind`] becomes a code.
+//! Failures as gRPC statuses: the only place where a `Kind` becomes a code.
 
 use std::time::Duration;
 

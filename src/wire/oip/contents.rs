@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::error::{Error, Result};
 use crate::tensor::{DType, Rope, Tensor};
-use crate::wire::elements::{append, packed};
+use crate::wire::elements::{Elements, packed};
 use crate::wire::protobuf::{Fields, put_head};
 
 /// The field of `InferTensorContents` that carries elements of a type; half floats exist only as raw bytes.
@@ -41,16 +41,17 @@ pub(super) fn carries(dtype: DType) -> bool {
 /// The raw bytes of typed `contents` (each occurrence of the message, which protobuf concatenates).
 ///
 /// # Errors
-/// `Invalid` where another list than the type's is filled, or the type has none.
-pub(super) fn decode(dtype: DType, contents: &[Bytes]) -> Result<Rope> {
+/// `Invalid` where another list than the type's is filled, or the type has none, `TooLarge` where the elements take
+/// more than `room` bytes.
+pub(super) fn decode(dtype: DType, contents: &[Bytes], room: usize) -> Result<Rope> {
     let expected =
         field(dtype).ok_or_else(|| Error::invalid(format!("{dtype} data can only be given in raw_input_contents")))?;
-    let mut raw = Vec::with_capacity(contents.iter().map(Bytes::len).sum());
+    let mut elements = Elements::new(dtype, contents.iter().map(Bytes::len).sum(), room);
     for occurrence in contents {
         let mut fields = Fields::new(occurrence.clone());
         while let Some((number, value)) = fields.next()? {
             match number {
-                number if number == expected => append(&mut raw, dtype, value)?,
+                number if number == expected => elements.append(value)?,
                 1..=8 => {
                     let (expected, got) = (NAMES[expected as usize - 1], NAMES[number as usize - 1]);
                     return Err(Error::invalid(format!("{dtype} data belongs into {expected}, got {got}")));
@@ -59,7 +60,7 @@ pub(super) fn decode(dtype: DType, contents: &[Bytes]) -> Result<Rope> {
             }
         }
     }
-    Ok(raw.into())
+    Ok(elements.into_raw().into())
 }
 
 /// Appends field `number`, an `InferTensorContents` of the tensor's elements.

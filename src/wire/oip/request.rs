@@ -38,14 +38,14 @@ pub struct Call {
 ///
 /// # Errors
 /// `Invalid` where it is no such message, names no legal model, or its tensors contradict themselves; `Unsupported`
-/// for tensors in shared memory.
-pub fn decode(message: Bytes) -> Result<Call> {
+/// for tensors in shared memory, `TooLarge` where typed elements take more than `limit` bytes.
+pub fn decode(message: Bytes, limit: usize) -> Result<Call> {
     let message = Message::walk(message)?;
     let target = Target::parse(message.model_name, &message.model_version)?;
     let form = if message.raw.is_empty() && !message.inputs.is_empty() { Form::Typed } else { Form::Raw };
     let inputs = match form {
         Form::Raw => raw_inputs(message.inputs, message.raw)?,
-        Form::Typed => message.inputs.into_iter().map(Input::typed).collect::<Result<_>>()?,
+        Form::Typed => typed_inputs(message.inputs, limit)?,
     };
     Ok(Call { target, id: message.id, parameters: message.parameters, inputs, outputs: message.outputs, form })
 }
@@ -59,6 +59,16 @@ pub fn id(message: &Bytes) -> ByteString {
         }
     }
     id
+}
+
+fn typed_inputs(inputs: SmallVec<[Input; 2]>, limit: usize) -> Result<SmallVec<[Tensor; 2]>> {
+    let mut room = limit;
+    let typed = |input: Input| {
+        let tensor = input.typed(room)?;
+        room -= tensor.data().len();
+        Ok(tensor)
+    };
+    inputs.into_iter().map(typed).collect()
 }
 
 fn raw_inputs(inputs: SmallVec<[Input; 2]>, raw: SmallVec<[Bytes; 2]>) -> Result<SmallVec<[Tensor; 2]>> {
@@ -168,8 +178,8 @@ impl Input {
         Tensor::new(self.name, self.dtype, self.shape, raw.into()).map_err(as_input)
     }
 
-    fn typed(self) -> Result<Tensor> {
-        let data = contents::decode(self.dtype, &self.contents)
+    fn typed(self, room: usize) -> Result<Tensor> {
+        let data = contents::decode(self.dtype, &self.contents, room)
             .map_err(|error| error.within(format_args!("input {:?}", self.name)))?;
         Tensor::new(self.name, self.dtype, self.shape, data).map_err(as_input)
     }

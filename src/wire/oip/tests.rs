@@ -7,15 +7,26 @@ mod responses;
 
 use std::collections::HashMap;
 
+use bytes::Bytes;
 use proptest::prelude::*;
 use prost::encoding::WireType::{self, SixtyFourBit, ThirtyTwoBit};
 
+use crate::error::Result;
 use crate::infer::{Parameter, Parameters};
 use crate::tensor::DType;
+use crate::wire::oip::Call;
 use crate::wire::proto::inference::infer_parameter::ParameterChoice;
 use crate::wire::proto::inference::{InferParameter, InferTensorContents};
 use crate::wire::samples::Sample;
 use crate::wire::scramble::{Field, Schema};
+
+/// More than any message here takes.
+const ROOM: usize = 1 << 20;
+
+/// Walks a message that is small enough.
+fn decode(message: Bytes) -> Result<Call> {
+    super::decode(message, ROOM)
+}
 
 const VARINT: WireType = WireType::Varint;
 const PARAMETER: Schema = &[(1, Field::Last), (2, Field::Last), (3, Field::Last), (4, Field::Last), (5, Field::Last)];

@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 use super::Form;
 use crate::error::{Error, Kind, Result};
 use crate::tensor::{DType, MAX_RANK, Rope, Shape, Tensor, strings};
-use crate::wire::elements::{append, packed};
+use crate::wire::elements::{Elements, packed};
 use crate::wire::protobuf::{Fields, put_head, put_integer, varint_len};
 
 const DTYPE: u32 = 1;
@@ -145,16 +145,16 @@ fn without_name(error: Error, name: &str) -> Error {
 /// much is left out.
 fn values(dtype: DType, shape: &Shape, occurrences: SmallVec<[Bytes; 1]>, room: usize) -> Result<Vec<u8>> {
     let expected = values_field(dtype);
-    let mut raw = Vec::new();
+    let mut listed = Elements::new(dtype, occurrences.iter().map(Bytes::len).sum(), room);
     for occurrence in occurrences {
         let mut fields = Fields::new(occurrence);
         while let Some((number, value)) = fields.next()? {
             if number == expected {
-                append(&mut raw, dtype, value)?;
+                listed.append(value)?;
             }
         }
     }
-    let elements = shape.elements();
+    let (raw, elements) = (listed.into_raw(), shape.elements());
     match dtype.size() {
         Some(size) => fill(raw, size, elements, room),
         None => fill_strings(raw, elements, room),

@@ -3,9 +3,10 @@
 use prost::Message;
 
 use super::contents;
+use super::decode;
 use crate::error::{Error, Kind};
 use crate::tensor::DType;
-use crate::wire::oip::{Call, decode};
+use crate::wire::oip::Call;
 use crate::wire::proto::inference::infer_parameter::ParameterChoice;
 use crate::wire::proto::inference::model_infer_request::{InferInputTensor, InferRequestedOutputTensor};
 use crate::wire::proto::inference::{InferParameter, InferTensorContents, ModelInferRequest};
@@ -234,4 +235,21 @@ fn names_in_sentences_are_escaped() {
     let mut request = typed("UINT8", &[2], contents(&sample));
     request.inputs[0].name = "a\": \n\0".into();
     assert_eq!(invalid(&request), "input \"a\\\": \\n\\0\": shape [2] of UINT8 takes 2 bytes, got 1");
+}
+
+#[test]
+fn typed_elements_that_grow_past_the_limit_are_refused_before_they_are_all_there() {
+    let input = InferInputTensor {
+        name: "x".into(),
+        datatype: "INT64".into(),
+        shape: vec![1000],
+        contents: Some(InferTensorContents { int64_contents: vec![1; 1000], ..Default::default() }),
+        ..Default::default()
+    };
+    let request = ModelInferRequest { model_name: "m".into(), inputs: vec![input], ..Default::default() };
+    let message: bytes::Bytes = request.encode_to_vec().into();
+    assert!(crate::wire::oip::decode(message.clone(), 8000).is_ok());
+    let error = crate::wire::oip::decode(message, 7999).unwrap_err();
+    assert_eq!(error.kind(), Kind::TooLarge);
+    assert_eq!(error.message(), "input \"x\": the elements take more than the 7999 bytes that a message may have");
 }

@@ -4,10 +4,10 @@ use fastrand::Rng;
 use proptest::prelude::*;
 use prost::Message;
 
-use super::{REQUEST, TYPED, contents, parameters, same_parameters};
+use super::{REQUEST, TYPED, contents, decode, parameters, same_parameters};
 use crate::infer::VersionChoice;
 use crate::tensor::DType;
-use crate::wire::oip::{Call, Form, decode};
+use crate::wire::oip::{Call, Form};
 use crate::wire::proto::inference::ModelInferRequest;
 use crate::wire::proto::inference::infer_parameter::ParameterChoice;
 use crate::wire::proto::inference::model_infer_request::{InferInputTensor, InferRequestedOutputTensor};

@@ -3,11 +3,11 @@
 use proptest::prelude::*;
 use prost::Message;
 
-use super::{TYPED, contents, parameters, same_parameters};
+use super::{TYPED, contents, decode, parameters, same_parameters};
 use crate::infer::{Parameter, Parameters};
 use crate::tensor::DType;
 use crate::wire::PREFIX;
-use crate::wire::oip::{Form, decode, encode};
+use crate::wire::oip::{Form, encode};
 use crate::wire::proto::inference::infer_parameter::ParameterChoice;
 use crate::wire::proto::inference::model_infer_request::InferInputTensor;
 use crate::wire::proto::inference::{ModelInferRequest, ModelInferResponse};
