@@ -1,8 +1,16 @@
 //! The commands.
 
 mod check;
+mod client;
 mod failure;
+mod json;
+mod models;
+mod predict;
 mod serve;
+mod signature;
+#[cfg(test)]
+mod stub;
+mod table;
 
 use std::process::ExitCode;
 
@@ -35,6 +43,10 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Check a configuration and a repository without serving
     Check(check::CheckArgs),
+    /// Show what a server serves
+    Models(models::ModelsArgs),
+    /// Run a model once and show its answer and where the time went
+    Predict(predict::PredictArgs),
 }
 
 /// Where a configuration comes from, for the commands that need one.
@@ -61,6 +73,8 @@ pub fn main() -> ExitCode {
         _ if cli.version => exit(print(&mut std::io::stdout(), &version())),
         Some(Command::Serve(args)) => exit(args.run()),
         Some(Command::Check(args)) => exit(args.run()),
+        Some(Command::Models(args)) => exit(args.run()),
+        Some(Command::Predict(args)) => exit(args.run()),
         None => {
             // As clap does for a wrong use: the help on standard error, and its code.
             let _ = print(&mut std::io::stderr(), &Cli::command().render_help().to_string());
