@@ -40,7 +40,7 @@ impl<T: Setting> Setting for Option<T> {
     const ALLOWED: &'static str = T::ALLOWED;
 }
 
-/// A struct of settings made by [`settings!`](crate::config::keys::settings).
+/// A struct of settings, as `settings!` declares it.
 pub trait Section: DeserializeOwned + Default {
     /// Its keys in the order of declaration, each path beginning with `prefix`.
     fn keys(prefix: &str) -> Vec<Key>;

@@ -31,7 +31,7 @@ settings! {
         listen: SocketAddr = local(8001),
         /// Where metrics, probes and diagnostics are served.
         admin: SocketAddr = local(8002),
-        /// The models: a folder of DIR/<model>/<version>/model.onnx, or one .onnx file.
+        /// The models: a folder DIR with DIR/MODEL/VERSION/model.onnx in it, or one .onnx file.
         models: Option<PathBuf> = None => "\"models\"",
         /// Whether clients may load and unload models (RepositoryModelLoad, RepositoryModelUnload).
         allow_model_control: bool = true,

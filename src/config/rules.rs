@@ -11,6 +11,10 @@ const WINDOW: (ByteSize, ByteSize) = (ByteSize::bytes(65_535), ByteSize::bytes((
 const FRAME: (ByteSize, ByteSize) = (ByteSize::kib(16), ByteSize::bytes((1 << 24) - 1));
 /// Room for the headers that every gRPC call has, and no more than a connection may buffer.
 const HEADERS: (ByteSize, ByteSize) = (ByteSize::kib(1), ByteSize::mib(1));
+/// More than any machine can count to in time, and few enough for every semaphore.
+const MOST: usize = 1_000_000_000;
+/// More memory than any machine has.
+const MOST_BYTES: ByteSize = ByteSize::gib(1 << 20);
 /// No Protobuf message is larger.
 const LARGEST_MESSAGE: ByteSize = ByteSize::bytes((1 << 31) - 1);
 
@@ -41,10 +45,12 @@ impl Rules<'_> {
             ("limits.connections", limits.connections),
             ("limits.connections_per_ip", limits.connections_per_ip),
         ] {
-            self.not_zero(key, count);
+            self.count(key, count);
         }
         let message = (ByteSize::bytes(1), LARGEST_MESSAGE);
         self.range("limits.message_size", limits.message_size, message);
+        self.require(limits.message_bytes <= MOST_BYTES, "limits.message_bytes", format!("at most {MOST_BYTES}"));
+        self.require(limits.queue_bytes <= MOST_BYTES, "limits.queue_bytes", format!("at most {MOST_BYTES}"));
         self.at_most(("limits.message_size", limits.message_size), ("limits.message_bytes", limits.message_bytes));
         self.at_most(("limits.message_size", limits.message_size), ("limits.queue_bytes", limits.queue_bytes));
         self.some_time("limits.default_deadline", limits.default_deadline);
@@ -56,7 +62,7 @@ impl Rules<'_> {
 
     fn http2(&mut self, config: &Config) {
         let http2 = &config.http2;
-        self.not_zero("http2.max_concurrent_streams", http2.max_concurrent_streams as usize);
+        self.count("http2.max_concurrent_streams", http2.max_concurrent_streams as usize);
         self.range("http2.stream_window", http2.stream_window, WINDOW);
         self.range("http2.connection_window", http2.connection_window, WINDOW);
         self.range("http2.max_frame_size", http2.max_frame_size, FRAME);
@@ -67,8 +73,8 @@ impl Rules<'_> {
     }
 
     fn whole(&mut self, config: &Config) {
-        self.not_zero("compute.cpus", config.compute.cpus.unwrap_or(1));
-        self.not_zero("compute.load_concurrency", config.compute.load_concurrency);
+        self.count("compute.cpus", config.compute.cpus.unwrap_or(1));
+        self.count("compute.load_concurrency", config.compute.load_concurrency);
         if config.listen == config.admin && config.listen.port() != 0 {
             self.require(false, "admin", format!("another address than listen{}", self.value_of("listen")));
         }
@@ -95,8 +101,8 @@ impl Rules<'_> {
         }
     }
 
-    fn not_zero(&mut self, key: &str, count: usize) {
-        self.require(count > 0, key, "1 or more");
+    fn count(&mut self, key: &str, count: usize) {
+        self.require((1..=MOST).contains(&count), key, format!("1 to {MOST}"));
     }
 
     fn some_time(&mut self, key: &str, period: Period) {

@@ -202,6 +202,8 @@ fn a_broken_rule_names_both_values_and_where_they_come_from() {
 fn values_out_of_range_are_refused() {
     for text in [
         "limits.in_flight = 0",
+        "limits.connections = 9223372036854775807",
+        "limits.message_bytes = 9223372036854775807",
         "limits.message_size = \"3GiB\"\nlimits.message_bytes = \"4GiB\"\nlimits.queue_bytes = \"4GiB\"",
         "limits.message_size = 0",
         "limits.default_deadline = \"0s\"",

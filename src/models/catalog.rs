@@ -13,7 +13,7 @@ use super::served::{LoadPlan, Ready, Served};
 use super::state::{Model, Reason, reason};
 use super::table::{IndexEntry, Table};
 use super::turns::Turns;
-use super::work::Work;
+use super::work::{Outcome, Work};
 use crate::error::{Error, Kind, Result};
 use crate::infer::{Infer, ModelName, Target, Version};
 
@@ -107,7 +107,7 @@ impl<S: Infer> Catalog<S> {
     }
 
     /// Loads every model of the repository. A broken one stops no other; what is wrong with it is in the log, the index
-    /// and the summary.
+    /// and the summary. Dropping the future leaves models unloaded that still wait.
     ///
     /// # Errors
     /// Where the repository itself cannot be read.
@@ -273,7 +273,7 @@ impl<S: Infer> Inner<S> {
 }
 
 /// What could not be loaded, a text for each version.
-fn failures<S: Infer>(work: &Work, outcomes: &[(Version, Result<Arc<Served<S>>, Reason>)]) -> Vec<String> {
+fn failures<S: Infer>(work: &Work, outcomes: &[Outcome<S>]) -> Vec<String> {
     let failed = outcomes.iter().filter_map(|(version, outcome)| Some((version, outcome.as_ref().err()?)));
     let broken = work.broken.iter().map(|(version, reason)| (version, reason));
     let mut failures: Vec<(&Version, &Reason)> = failed.chain(broken).collect();

@@ -65,7 +65,7 @@ pub(super) struct Scripted {
 }
 
 #[derive(Debug)]
-struct TellsDrop(Option<mpsc::Sender<std::thread::ThreadId>>);
+struct TellsDrop(Option<mpsc::SyncSender<std::thread::ThreadId>>);
 
 impl Drop for TellsDrop {
     fn drop(&mut self) {
@@ -101,7 +101,7 @@ pub(super) enum Act {
     Fail(&'static str),
     Panic,
     /// Says that it began, and loads once it is let go.
-    Wait(mpsc::Sender<()>, mpsc::Receiver<()>),
+    Wait(mpsc::SyncSender<()>, mpsc::Receiver<()>),
 }
 
 /// A loader that does what was last said of a model's version, `"digits/1"`, and loads what nothing was said of.
@@ -114,7 +114,7 @@ struct Told {
     loads: Vec<String>,
     running: usize,
     most_running: usize,
-    drops: Option<mpsc::Sender<std::thread::ThreadId>>,
+    drops: Option<mpsc::SyncSender<std::thread::ThreadId>>,
 }
 
 impl Script {
@@ -123,8 +123,8 @@ impl Script {
     }
 
     /// Holds the next load of a version: tells when it began, and goes on when the other end is used or dropped.
-    pub(super) fn hold(&self, version: &str) -> (mpsc::Receiver<()>, mpsc::Sender<()>) {
-        let ((began, has_begun), (go, may_go)) = (mpsc::channel(), mpsc::channel());
+    pub(super) fn hold(&self, version: &str) -> (mpsc::Receiver<()>, mpsc::SyncSender<()>) {
+        let ((began, has_begun), (go, may_go)) = (mpsc::sync_channel(1), mpsc::sync_channel(1));
         self.on(version, Act::Wait(began, may_go));
         (has_begun, go)
     }
@@ -141,7 +141,7 @@ impl Script {
 
     /// Tells on which thread each service that is loaded from now on was dropped.
     pub(super) fn drops(&self) -> mpsc::Receiver<std::thread::ThreadId> {
-        let (drops, told) = mpsc::channel();
+        let (drops, told) = mpsc::sync_channel(16);
         self.0.lock().unwrap().drops = Some(drops);
         told
     }
@@ -167,7 +167,7 @@ impl Script {
         done.map(|()| loaded(Scripted { load, _dropped: Arc::new(TellsDrop(drops)) }))
     }
 
-    fn begin(&self, version: &str) -> (Act, u32, Option<mpsc::Sender<std::thread::ThreadId>>) {
+    fn begin(&self, version: &str) -> (Act, u32, Option<mpsc::SyncSender<std::thread::ThreadId>>) {
         let mut told = self.0.lock().unwrap();
         told.loads.push(version.to_owned());
         told.running += 1;

@@ -23,6 +23,8 @@ pub const SETTINGS_FILE: &str = "model.toml";
 const LARGEST: u64 = 1 << 20;
 /// More would be a slip: each instance is a thread and holds the weights again.
 const MOST_INSTANCES: usize = 256;
+/// The same bound as that of the process's limits.
+const MOST_CALLS: usize = 1_000_000_000;
 /// The longest list of rows that can be a good idea.
 const MOST_ROWS: usize = 65_536;
 /// Longer than any caller would wait for company.
@@ -104,7 +106,7 @@ impl Settings {
         let device = self.device.is_empty().then(|| problem("device", "found \"\", allowed is a device".into()));
         [
             range("instances", self.instances, MOST_INSTANCES),
-            range("max_in_flight", self.max_in_flight, usize::MAX),
+            range("max_in_flight", self.max_in_flight, MOST_CALLS),
             range("batch.max_batch", self.batch.max_batch, MOST_ROWS),
             delay,
             device,
