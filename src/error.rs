@@ -1,5 +1,5 @@
 //! Why a call failed: whose doing it was, and whether trying again is safe. The one error type that crosses a seam.
-//! It never knows a wire code; `wire::status` has the only map from [`Kind`] to those.
+//! It never knows a wire code; `wire::status` has the only map from `Kind` to those.
 
 use std::borrow::Cow;
 use std::fmt;

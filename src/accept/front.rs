@@ -67,7 +67,7 @@ impl<S: Infer> Front<S> {
             }
             "/inference.GRPCInferenceService/ModelStreamInfer" => match self.calls.stream(request) {
                 Ok(answers) => answers.map(|body| FrontBody::Stream { body }),
-                Err(refusal) => refusal.map(|body| FrontBody::Call { body }),
+                Err(error) => Answer::failed(error).map(|body| FrontBody::Call { body }),
             },
             _ => self.other(request).await,
         }

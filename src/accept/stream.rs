@@ -13,7 +13,7 @@ use futures_util::stream::{FuturesOrdered, Stream};
 use http::{HeaderMap, Request, Response};
 use http_body::{Body, Frame};
 
-use super::answer::{Answer, response};
+use super::answer::response;
 use super::budget::Taken;
 use super::calls::{Calls, Rules};
 use super::message::{BodyRules, Message, Messages};
@@ -63,13 +63,13 @@ enum End {
 
 impl<S: Infer> Calls<S> {
     /// Answers a stream of calls.
-    pub fn stream<B>(self: &Arc<Self>, request: Request<B>) -> Result<Response<Answers<B, S>>, Response<Answer>>
+    pub fn stream<B>(self: &Arc<Self>, request: Request<B>) -> Result<Response<Answers<B, S>>>
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: std::fmt::Display,
     {
         let (head, body) = request.into_parts();
-        let metadata = Metadata::read(&head.headers, self.rules.deadlines, Instant::now()).map_err(Answer::failed)?;
+        let metadata = Metadata::read(&head.headers, self.rules.deadlines, Instant::now())?;
         // The stream itself lives as long as its caller's deadline; each call in it has its own beside that.
         let deadline = if head.headers.contains_key("grpc-timeout") { metadata.deadline } else { far_away() };
         let metadata = Arc::new(Metadata { deadline, ..metadata });

@@ -84,8 +84,13 @@ impl<P: Place> Shared<P> {
         let rows = self.signature.rows(&request.inputs) as usize;
         let (reply, answer) = oneshot::channel();
         let interest = Interest::of(1);
-        let pushed = self.state().queue.push(Waiting { request, rows, reply, interest: interest.clone() });
-        let ticket = pushed.map_err(|_| self.full())?;
+        let ticket = {
+            let queue = &mut self.state().queue;
+            if !queue.has_room(request.bytes()) {
+                return Err(self.full(queue.len()));
+            }
+            queue.push(Waiting { request, rows, reply, interest: interest.clone() })
+        };
         self.drive();
         Ok(Waiter { shared: self.clone(), ticket, interest, answer, timeline, answered: false })
     }
@@ -130,8 +135,7 @@ impl<P: Place> Shared<P> {
         self.execution_nanos.store(mean, Ordering::Relaxed);
     }
 
-    fn full(&self) -> Error {
-        let waiting = self.state().queue.len();
+    fn full(&self, waiting: usize) -> Error {
         let execution = Duration::from_nanos(self.execution_nanos.load(Ordering::Relaxed));
         Error::overloaded(format!("the queue is full, {waiting} calls wait"), execution * waiting as u32)
     }

@@ -1,6 +1,6 @@
 //! The two seams of the system and the types of a call that cross them.
 //!
-//! [`Infer`] is anything that can answer one call; [`Place`] is where batches run. Everything between the wire and an
+//! `Infer` is anything that can answer one call; `Place` is where batches run. Everything between the wire and an
 //! engine is built from these two.
 
 mod batch;

@@ -1,0 +1,54 @@
+# Two commands do all the set-up: `make demo` and `make test`. Everything they fetch lies in ignored folders.
+
+PYTHON  ?= python3
+CARGO   ?= cargo
+RUNTIME := .runtime
+CLIENTS := $(RUNTIME)/clients
+LIBRARY := $(RUNTIME)/onnxruntime/VERSION
+
+.PHONY: help demo test onnxruntime build check fmt lint docs audit bench bench-short clean
+
+help: ## what there is to make
+	@sed -n 's/^\([a-z-]*\):.*## /  \1 — /p' $(MAKEFILE_LIST) | sort
+
+demo: onnxruntime ## build, serve the example models, send them real input
+	$(CARGO) build --release --bin infergate
+	@deploy/scripts/demo target/release/infergate
+
+test: onnxruntime $(CLIENTS)/installed ## everything that CI runs as tests
+	$(CARGO) build --bin infergate
+	$(CARGO) test --lib --bins --test it -- --include-ignored
+	$(CARGO) test --doc
+	PYTHONPATH=$(CLIENTS) $(PYTHON) -m pytest tests/clients -q
+
+onnxruntime: $(LIBRARY) ## fetch the pinned ONNX Runtime (GPU=1 for the GPU one)
+
+$(LIBRARY): deploy/scripts/fetch-onnxruntime deploy/scripts/onnxruntime.sha256
+	$(PYTHON) deploy/scripts/fetch-onnxruntime $(if $(GPU),--gpu)
+	@touch $@
+
+# Into a folder of their own: a virtual environment would need more than python3 and pip.
+$(CLIENTS)/installed: tests/clients/requirements.txt
+	rm -rf $(CLIENTS)
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --target $(CLIENTS) -r $<
+	@touch $@
+
+lint: ## formatting, clippy with our bans
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets -- -D warnings
+
+docs: ## the documentation, broken links denied
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --lib
+
+audit: ## known vulnerabilities and licences of the dependencies
+	deploy/scripts/audit
+
+bench: onnxruntime ## what the journey of a call costs, against its floor
+	$(CARGO) bench --bench journey
+
+bench-short: onnxruntime ## the same in seconds, to see that it runs
+	$(CARGO) bench --bench journey -- --short
+
+clean: ## remove what was built and fetched
+	$(CARGO) clean
+	rm -rf $(RUNTIME)

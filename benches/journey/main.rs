@@ -1,0 +1,131 @@
+//! What the journey of a call costs: `infergate serve` against a floor, in one run, given as ratios.
+//!
+//! The floor of a call is a bare tonic handler that hands the message's bytes, not even decoded, to a thread with a
+//! bare ONNX Runtime session, and waits. The floor of a large call is a bare tonic echo with the same windows. Each
+//! server is a process of its own, so that its CPU and memory are its own; rounds of both are interleaved.
+
+#![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
+
+mod floor;
+mod load;
+mod process;
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use load::{Target, one_after_another, together};
+use process::Process;
+
+/// A digit through the example CNN: a few kilobytes of weights, some tens of microseconds to run.
+const TINY: &str = "digits";
+const MODELS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/models");
+const ROUNDS: usize = 9;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    match arguments.iter().position(|argument| argument == "--be") {
+        Some(at) => floor::be(&arguments[at + 1]),
+        None => measure(arguments.iter().any(|argument| argument == "--short")),
+    }
+}
+
+fn measure(short: bool) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        unary(short).await;
+        large(short).await;
+        idle().await;
+    });
+}
+
+/// One call at a time, and 128 at a time, on a tiny model.
+async fn unary(short: bool) {
+    let floor = Process::myself("floor").await;
+    let ours = Process::infergate(&["serve", "--models", MODELS]).await;
+    let message = floor::digit_message();
+    let targets = [Target::floor(&floor, message.clone()).await, Target::model_infer(&ours, message).await];
+    check_answers(&targets).await;
+
+    let (calls, time) = if short { (300, Duration::from_millis(300)) } else { (3000, Duration::from_secs(2)) };
+    let mut p50s = [Vec::new(), Vec::new()];
+    let mut cpus = [Vec::new(), Vec::new()];
+    let mut rates = [Vec::new(), Vec::new()];
+    for target in &targets {
+        one_after_another(target, calls).await;
+    }
+    for _ in 0..ROUNDS {
+        for (side, target) in targets.iter().enumerate() {
+            p50s[side].push(one_after_another(target, calls).await);
+        }
+        for (side, (target, process)) in targets.iter().zip([&floor, &ours]).enumerate() {
+            let before = process.cpu();
+            let done = together(target, 128, time).await;
+            cpus[side].push((process.cpu() - before).as_secs_f64() / done as f64);
+            rates[side].push(done as f64 / time.as_secs_f64());
+        }
+    }
+    report("unary p50, one in flight", "us", 1e6, &p50s, 1.15);
+    report("server CPU per call, 128 in flight", "us", 1e6, &cpus, 1.15);
+    let [floor, ours] = rates.map(|mut rates| median(&mut rates));
+    println!("{:<44} floor {floor:>9.0}/s  ours {ours:>9.0}/s", "calls, 128 in flight");
+}
+
+/// 16 MiB through an identity engine against an echo.
+async fn large(short: bool) {
+    let echo = Process::myself("echo").await;
+    let ours = Process::myself("identity").await;
+    let message = floor::identity_message(16 << 20);
+    let targets = [Target::floor(&echo, message.clone()).await, Target::model_infer(&ours, message).await];
+    let calls = if short { 3 } else { 15 };
+    let mut p50s = [Vec::new(), Vec::new()];
+    for target in &targets {
+        one_after_another(target, 2).await;
+    }
+    for _ in 0..ROUNDS {
+        for (side, target) in targets.iter().enumerate() {
+            p50s[side].push(one_after_another(target, calls).await);
+        }
+    }
+    report("16 MiB, p50, one in flight", "ms", 1e3, &p50s, 1.1);
+}
+
+/// Memory at rest and time to the first answer.
+async fn idle() {
+    let folder = format!("{MODELS}/{TINY}/1/model.onnx");
+    let mut starts = Vec::new();
+    let mut memory = 0;
+    for _ in 0..5 {
+        let began = Instant::now();
+        let ours = Process::infergate(&["serve", "--models", &folder, "--set", "log.level=off"]).await;
+        let target = Target::named(&ours, floor::digit_message_for("model")).await;
+        target.call().await;
+        starts.push(began.elapsed().as_secs_f64());
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        memory = ours.resident();
+    }
+    println!("{:<44} {:>9.0} ms   (bound 300)", "start to first answer", median(&mut starts) * 1e3);
+    println!("{:<44} {:>9.1} MiB  (bound 45)", "resident at rest, one tiny model", memory as f64 / 1048576.0);
+}
+
+/// Both must give the same bytes, or the comparison is of different things.
+async fn check_answers(targets: &[Target; 2]) {
+    let tail = |answer: Bytes| answer.slice(answer.len() - 40..);
+    let [floor, ours] = [tail(targets[0].call().await), tail(targets[1].call().await)];
+    assert_eq!(floor, ours, "the floor and infergate answer differently");
+}
+
+fn report(what: &str, unit: &str, scale: f64, sides: &[Vec<f64>; 2], bound: f64) {
+    let mut ratios: Vec<f64> = sides[1].iter().zip(&sides[0]).map(|(ours, floor)| ours / floor).collect();
+    let [floor, ours] = [0, 1].map(|side| median(&mut sides[side].clone()) * scale);
+    let ratio = median(&mut ratios);
+    let (least, most) = (ratios[0], ratios[ratios.len() - 1]);
+    let verdict = if ratio <= bound { "met" } else { "MISSED" };
+    println!(
+        "{what:<44} floor {floor:>9.1} {unit} ours {ours:>9.1} {unit}  ratio {ratio:.3} ({least:.3} to {most:.3}), bound {bound}: {verdict}"
+    );
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
