@@ -26,24 +26,24 @@ impl Answer {
     /// The response that carries `message` and ends well with `trailers`.
     pub fn ok(message: Rope, trailers: HeaderMap, encoding: Encoding, taken: Taken) -> Response<Answer> {
         let parts = message.parts().to_vec().into_iter();
-        let mut response = response(Answer { parts, trailers: Some(trailers), _taken: Some(taken) });
-        if let Some(name) = encoding.name() {
-            response.headers_mut().insert("grpc-encoding", HeaderValue::from_static(name));
-        }
-        response
+        response(Answer { parts, trailers: Some(trailers), _taken: Some(taken) }, encoding)
     }
 
     /// The response that carries nothing but a failure, all in its headers.
     pub fn failed(error: Error) -> Response<Answer> {
-        let mut response = response(Answer { parts: Vec::new().into_iter(), trailers: None, _taken: None });
+        let empty = Answer { parts: Vec::new().into_iter(), trailers: None, _taken: None };
+        let mut response = response(empty, Encoding::Identity);
         response.headers_mut().extend(status::trailers(error));
         response
     }
 }
 
-/// The head of every answer.
-pub(super) fn response<B>(body: B) -> Response<B> {
+/// The head of every answer, whose messages may be compressed by `encoding`.
+pub(super) fn response<B>(body: B, encoding: Encoding) -> Response<B> {
     let mut response = Response::new(body);
+    if let Some(name) = encoding.name() {
+        response.headers_mut().insert("grpc-encoding", HeaderValue::from_static(name));
+    }
     response.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
     response.headers_mut().insert("grpc-accept-encoding", HeaderValue::from_static(ACCEPTED));
     response

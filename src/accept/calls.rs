@@ -75,11 +75,11 @@ impl<S: Infer> Calls<S> {
         let mut messages = Messages::new(body, metadata.encoding, self.rules.body, self.budget.clone(), P::LARGE_BYTES);
         let message = messages.only(metadata.deadline).await?;
         let (answer, taken) = self.one::<P>(message.bytes, message.taken, &metadata, &timeline).await?;
-        let answer = match metadata.encoding.name() {
-            Some(_) => metadata.encoding.deflate(answer),
+        let answer = match metadata.answer_encoding.name() {
+            Some(_) => metadata.answer_encoding.deflate(answer),
             None => answer,
         };
-        Ok(Answer::ok(answer, trailers(&timeline), metadata.encoding, taken))
+        Ok(Answer::ok(answer, trailers(&timeline), metadata.answer_encoding, taken))
     }
 
     /// One message to its answer, in the protocol's form.
@@ -90,11 +90,14 @@ impl<S: Infer> Calls<S> {
         metadata: &Metadata,
         timeline: &Timeline,
     ) -> Result<(Rope, Taken)> {
-        let (call_of_message, reply) = P::decode(message, self.rules.body.message_size)?;
+        let received = message.len();
+        let (decoded, reply) = P::decode(message, self.rules.body.message_size)?;
+        // Lists may have grown on their way into tensors.
+        taken.grow(decoded.bytes().saturating_sub(received))?;
         timeline.end(Stage::Receive, Instant::now());
         let (deadline, trace) = (metadata.deadline, metadata.trace);
         let member = Member { id: ByteString::new(), deadline, trace, timeline: timeline.clone() };
-        let response: InferResponse = call(&self.service, call_of_message.request(member)).await?;
+        let response: InferResponse = call(&self.service, decoded.request(member)).await?;
         let answer = P::encode(&response, &reply);
         taken.overdraw(answer.len());
         timeline.end(Stage::Encode, Instant::now());
@@ -106,7 +109,13 @@ impl<S: Infer> Calls<S> {
 fn trailers(timeline: &Timeline) -> HeaderMap {
     let mut trailers = status::ok_trailers();
     if let Ok(timing) = HeaderValue::from_maybe_shared(timing::server_timing(timeline, Instant::now())) {
-        trailers.insert("server-timing", timing);
+        trailers.insert("server-timing", never_indexed(timing));
     }
     trailers
+}
+
+/// No value comes twice, so that none should push others out of the connection's table of headers.
+fn never_indexed(mut value: HeaderValue) -> HeaderValue {
+    value.set_sensitive(true);
+    value
 }

@@ -1,4 +1,5 @@
-//! Compressed messages: inflated up to the size limit and no further; answers mirror the request's encoding.
+//! Compressed messages: inflated up to the size limit and no further; answers mirror the request's encoding where the
+//! caller says that it takes it.
 
 use std::io::{self, Read};
 
@@ -37,6 +38,14 @@ impl Encoding {
             Some(b"zstd") => Ok(Encoding::Zstd),
             Some(_) => Err(Error::unsupported(format!("this grpc-encoding is not served, expected one of {ACCEPTED}"))),
         }
+    }
+
+    /// The encoding of the answers to a call that came in this one: the same where the call's headers accept it.
+    pub fn of_answers(self, headers: &HeaderMap) -> Encoding {
+        let Some(name) = self.name() else { return Encoding::Identity };
+        let lists = headers.get_all("grpc-accept-encoding").iter().filter_map(|list| list.to_str().ok());
+        let is_accepted = lists.flat_map(|list| list.split(',')).any(|accepted| accepted.trim() == name);
+        if is_accepted { self } else { Encoding::Identity }
     }
 
     /// Its name in headers; `None` where nothing need be said.

@@ -68,12 +68,14 @@ where
     let mut leaving = phase.clone();
     let mut retire = pin!(async {
         tokio::select! {
+            biased;
             () = leaving.reached(Phase::Leaving) => {}
             () = aged(rules.max_connection_age.unless_zero()) => {}
             () = activity.idle_for(rules.idle_timeout.unless_zero()) => {}
         }
     });
     tokio::select! {
+        biased;
         // An error of the connection is its peer's; its calls were abandoned by then and say so themselves.
         _ = connection.as_mut() => return,
         () = retire.as_mut() => connection.as_mut().graceful_shutdown(),

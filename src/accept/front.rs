@@ -66,10 +66,11 @@ impl<S: Infer> Front<S> {
                 self.calls.unary::<TensorFlowServing, _>(request).await.map(|body| FrontBody::Call { body })
             }
             "/inference.GRPCInferenceService/ModelStreamInfer" => match self.calls.stream(request) {
-                Ok(answers) => answers.map(|body| FrontBody::Stream { body }),
+                // Boxed, like the way of the other services, so that what is moved for each call stays small.
+                Ok(answers) => answers.map(|body| FrontBody::Stream { body: Box::pin(body) }),
                 Err(error) => Answer::failed(error).map(|body| FrontBody::Call { body }),
             },
-            _ => self.other(request).await,
+            _ => Box::pin(self.other(request)).await,
         }
     }
 
@@ -80,14 +81,14 @@ impl<S: Infer> Front<S> {
             Ok(metadata) => request.headers().contains_key("grpc-timeout").then_some(metadata.deadline),
             Err(error) => return failed(error),
         };
-        let path = request.uri().path();
+        let uri = request.uri().clone();
+        let path = uri.path();
         let (service, method) = path.strip_prefix('/').and_then(|path| path.split_once('/')).unwrap_or_default();
         if let Some(sentence) = unserved::sentence(service, method) {
             return failed(Error::unsupported(sentence));
         }
         let Some((_, service)) = self.others.iter().find(|(name, _)| *name == service) else {
-            let shown: String = path.chars().take(120).collect();
-            return failed(Error::unsupported(format!("unknown method {shown}")));
+            return failed(unknown(path));
         };
         let answer = service.clone().oneshot(request);
         let answered = match deadline {
@@ -95,6 +96,7 @@ impl<S: Infer> Front<S> {
             None => Ok(answer.await),
         };
         match answered {
+            Ok(Ok(response)) if is_unimplemented(&response) => failed(unknown(path)),
             Ok(Ok(response)) => response.map(|body| FrontBody::Other { body }),
             Ok(Err(never)) => match never {},
             Err(_) => failed(Error::late("answering")),
@@ -102,16 +104,32 @@ impl<S: Infer> Front<S> {
     }
 }
 
+fn unknown(path: &str) -> Error {
+    let shown: String = path.chars().take(120).collect();
+    Error::unsupported(format!("unknown method {shown}"))
+}
+
+/// Whether a generated service does not know the method, of which it says nothing but the code.
+fn is_unimplemented<B>(response: &Response<B>) -> bool {
+    let headers = response.headers();
+    headers.get("grpc-status").is_some_and(|status| status == "12") && !headers.contains_key("grpc-message")
+}
+
 /// A refusal for what is HTTP/2 but no gRPC.
 fn not_grpc(request: &Request<Incoming>) -> Option<Response<Answer>> {
     let content_type = request.headers().get("content-type").map(|value| value.as_bytes());
-    let grpc = content_type.is_some_and(|value| value.starts_with(b"application/grpc"));
+    let grpc = content_type.and_then(|value| value.strip_prefix(b"application/grpc")).is_some_and(is_plain);
     if grpc && request.method() == Method::POST {
         return None;
     }
     let mut response = Answer::failed(Error::invalid("this port speaks gRPC: POST with content-type application/grpc"));
     *response.status_mut() = if grpc { StatusCode::METHOD_NOT_ALLOWED } else { StatusCode::UNSUPPORTED_MEDIA_TYPE };
     Some(response)
+}
+
+/// Whether what follows `application/grpc` leaves it gRPC, as `+proto` does and `-web` does not.
+fn is_plain(rest: &[u8]) -> bool {
+    matches!(rest, [] | [b'+' | b';', ..])
 }
 
 pin_project_lite::pin_project! {
@@ -121,7 +139,7 @@ pin_project_lite::pin_project! {
         /// A unary call's.
         Call { #[pin] body: Answer },
         /// A stream's.
-        Stream { #[pin] body: Answers<Incoming, S> },
+        Stream { #[pin] body: Pin<Box<Answers<Incoming, S>>> },
         /// That of another service.
         Other { #[pin] body: tonic::body::Body },
     }

@@ -26,6 +26,8 @@ pub struct Metadata {
     pub trace: Option<TraceContext>,
     /// How its messages are compressed, where they say that they are.
     pub encoding: Encoding,
+    /// How its answers are compressed.
+    pub answer_encoding: Encoding,
 }
 
 impl Metadata {
@@ -38,10 +40,12 @@ impl Metadata {
             Some(value) => parse_timeout(value.as_bytes())?,
             None => deadlines.default,
         };
+        let encoding = Encoding::of(headers)?;
         Ok(Metadata {
             deadline: now + timeout.min(deadlines.max),
             trace: headers.get("traceparent").and_then(|value| parse_traceparent(value.as_bytes())),
-            encoding: Encoding::of(headers)?,
+            encoding,
+            answer_encoding: encoding.of_answers(headers),
         })
     }
 }

@@ -32,4 +32,5 @@ pub use listener::{Listener, ListenerRules};
 pub use message::BodyRules;
 pub use metadata::Deadlines;
 pub use phase::{Phase, PhaseWatch, Phases};
+pub use protocol::{OpenInference, Protocol, TensorFlowServing};
 pub use tls::{Tls, TlsFiles};

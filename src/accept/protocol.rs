@@ -4,7 +4,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use smallvec::SmallVec;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::infer::{InferRequest, InferResponse, Member, Parameters, Target, WantedOutput};
 use crate::tensor::{Rope, Tensor};
 use crate::wire::{oip, tfs};
@@ -32,13 +32,18 @@ pub trait Protocol: Send + 'static {
 pub struct Call {
     target: Target,
     parameters: Parameters,
-    inputs: SmallVec<[Tensor; 2]>,
+    inputs: SmallVec<[Tensor; 1]>,
     outputs: Vec<WantedOutput>,
     id: ByteString,
     received: Bytes,
 }
 
 impl Call {
+    /// Bytes of its inputs.
+    pub fn bytes(&self) -> usize {
+        self.inputs.iter().map(|tensor| tensor.data().len()).sum()
+    }
+
     /// The request that goes through the stages, of one member.
     pub fn request(self, member: Member) -> InferRequest {
         let member = Member { id: self.id, ..member };
@@ -62,6 +67,25 @@ pub struct OpenInferenceReply {
     pub form: oip::Form,
 }
 
+/// Parameters that begin so are the protocol's own, and no model's.
+const RESERVED: &str = "triton_";
+
+/// The only one of them that is known: the caller wants to be told which answer of a stream is its call's last. On a
+/// stream it is told anyway.
+const TELL_FINAL: &str = "triton_enable_empty_final_response";
+
+fn refuse_reserved(parameters: &Parameters) -> Result<()> {
+    match parameters.iter().find(|(name, _)| name.starts_with(RESERVED) && *name != TELL_FINAL) {
+        None => Ok(()),
+        Some((name, _)) => {
+            let shown: String = name.chars().take(60).collect();
+            let message =
+                format!("parameter {shown:?} is not known, and names that begin with {RESERVED:?} are reserved");
+            Err(Error::invalid(message))
+        }
+    }
+}
+
 impl Protocol for OpenInference {
     type Reply = OpenInferenceReply;
     const LARGE_BYTES: &'static [u32] = &[oip::RAW_CONTENTS];
@@ -69,7 +93,9 @@ impl Protocol for OpenInference {
     fn decode(message: Bytes, limit: usize) -> Result<(Call, OpenInferenceReply)> {
         let received = message.clone();
         let oip::Call { target, id, parameters, inputs, outputs, form } = oip::decode(message, limit)?;
-        Ok((Call { target, parameters, inputs, outputs, id: id.clone(), received }, OpenInferenceReply { id, form }))
+        refuse_reserved(&parameters)?;
+        let reply = OpenInferenceReply { id: id.clone(), form };
+        Ok((Call { target, parameters, inputs, outputs, id, received }, reply))
     }
 
     fn encode(response: &InferResponse, reply: &OpenInferenceReply) -> Rope {

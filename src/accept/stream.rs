@@ -77,7 +77,8 @@ impl<S: Infer> Calls<S> {
         let path = OpenInference::LARGE_BYTES;
         let messages = Messages::new(body, metadata.encoding, rules, self.budget.clone(), path);
         let failures_are_final = head.headers.get("triton_grpc_error").is_some_and(|value| value == "true");
-        Ok(response(Answers {
+        let encoding = metadata.answer_encoding;
+        let answers = Answers {
             calls: self.clone(),
             reading: Some(read(messages, deadline)),
             metadata,
@@ -87,7 +88,8 @@ impl<S: Infer> Calls<S> {
             held: None,
             end: End::Open,
             leaving: leaving(self.phases.watch()),
-        }))
+        };
+        Ok(response(answers, encoding))
     }
 
     /// One message of a stream to its answer.
@@ -96,7 +98,7 @@ impl<S: Infer> Calls<S> {
         let entry = self.ledger.accept();
         let id = oip::id(&message.bytes);
         let deadline = metadata.deadline.min(timeline.started() + self.rules.deadlines.default);
-        let metadata = Metadata { deadline, trace: metadata.trace, encoding: metadata.encoding };
+        let metadata = Metadata { deadline, ..*metadata };
         let result = self.one::<OpenInference>(message.bytes, message.taken, &metadata, &timeline).await;
         entry.end(&result);
         match result {
@@ -167,8 +169,8 @@ where
             self.end = End::With(Some(error));
             return;
         }
-        let message = match self.metadata.encoding.name() {
-            Some(_) => self.metadata.encoding.deflate(message),
+        let message = match self.metadata.answer_encoding.name() {
+            Some(_) => self.metadata.answer_encoding.deflate(message),
             None => message,
         };
         self.outgoing.extend(message.parts().iter().cloned());

@@ -15,7 +15,7 @@ use tower::Service;
 
 use super::queue::{Bounds, Queue, Ticket, Waiting};
 use crate::error::{Error, Kind, Result};
-use crate::infer::{Batch, InferRequest, InferResponse, Interest, Place, Slot, Stage, Timeline};
+use crate::infer::{Batch, InferRequest, InferResponse, Interest, Parameter, Parameters, Place, Slot, Stage, Timeline};
 use crate::tensor::Signature;
 
 /// Queues calls in front of a place. Clones share the queue; the place is dropped with the last of them, once what
@@ -76,6 +76,7 @@ impl<P: Place> Service<InferRequest> for Batcher<P> {
 
 impl<P: Place> Shared<P> {
     fn accept(self: &Arc<Self>, request: InferRequest) -> Result<Waiter<P>> {
+        refuse_sequences(&request.parameters)?;
         self.signature.check_inputs(&request.inputs)?;
         self.signature.check_outputs(request.outputs.iter().map(|wanted| &wanted.name))?;
         let now = Instant::now();
@@ -142,6 +143,15 @@ impl<P: Place> Shared<P> {
 
     fn state(&self) -> MutexGuard<'_, State<P>> {
         self.state.lock().expect("nothing panics while the queue is held")
+    }
+}
+
+/// A model that keeps state between the calls of a sequence would answer wrongly here, and nobody would know.
+fn refuse_sequences(parameters: &Parameters) -> Result<()> {
+    match parameters.get("sequence_id") {
+        None | Some(Parameter::Int(0) | Parameter::Uint(0)) => Ok(()),
+        Some(Parameter::String(id)) if id.is_empty() => Ok(()),
+        Some(_) => Err(Error::unsupported("sequences are not served: leave out sequence_id")),
     }
 }
 

@@ -73,7 +73,6 @@ struct Mailbox {
 
 struct Work {
     batch: Batch,
-    taken: Instant,
     share: Option<Share>,
 }
 
@@ -158,7 +157,7 @@ impl Slot for RunnerSlot {
         if let Some(Granted { instance, share }) = self.granted.take() {
             self.shared.running.fetch_add(1, Ordering::Relaxed);
             let instance = &self.shared.instances[instance];
-            instance.mailbox().work = Some(Work { batch, taken: Instant::now(), share });
+            instance.mailbox().work = Some(Work { batch, share });
             instance.wake();
         }
     }
@@ -189,8 +188,8 @@ impl Shared {
 
     /// The life of an instance's thread.
     fn work(&self, index: usize, mut engine: Box<dyn Engine>) {
-        while let Some(Work { batch, taken, share }) = self.instances[index].wait() {
-            let (batch, result) = self.run(engine.as_mut(), batch, taken);
+        while let Some(Work { batch, share }) = self.instances[index].wait() {
+            let (batch, result) = self.run(engine.as_mut(), batch);
             self.running.fetch_sub(1, Ordering::Relaxed);
             self.answer(batch, result);
             self.release(index, share);
@@ -220,8 +219,10 @@ impl Shared {
         }
     }
 
-    fn run(&self, engine: &mut dyn Engine, mut batch: Batch, taken: Instant) -> (Batch, Result<InferResponse>) {
-        let inputs: SmallVec<[Tensor; 2]> =
+    fn run(&self, engine: &mut dyn Engine, mut batch: Batch) -> (Batch, Result<InferResponse>) {
+        // Taken on this thread: until it woke up, the batch was still waiting.
+        let taken = Instant::now();
+        let inputs: SmallVec<[Tensor; 1]> =
             std::mem::take(&mut batch.request.inputs).into_iter().map(Tensor::laid_out).collect();
         let wanted: SmallVec<[ByteString; 2]> =
             batch.request.outputs.iter().map(|wanted| wanted.name.clone()).collect();

@@ -97,7 +97,7 @@ pub struct InferRequest {
     /// Parameters of the call.
     pub parameters: Parameters,
     /// What goes in.
-    pub inputs: SmallVec<[Tensor; 2]>,
+    pub inputs: SmallVec<[Tensor; 1]>,
     /// The message as it came, where it may be forwarded unchanged.
     pub received: Option<Bytes>,
     /// The calls in it, at least one.

@@ -16,7 +16,7 @@ pub struct InferResponse {
     /// The version that answered.
     pub version: Version,
     /// What came out, in the order asked for, else in the model's.
-    pub outputs: SmallVec<[Tensor; 2]>,
+    pub outputs: SmallVec<[Tensor; 1]>,
     /// Parameters of the answer.
     pub parameters: Parameters,
     /// How it ran.

@@ -50,9 +50,14 @@ pub struct Server {
     addresses: Addresses,
     summary: Summary,
     catalog: Catalog<ModelService>,
-    phases: Phases,
     ledger: Arc<Ledger>,
     drain: crate::config::Drain,
+    ports: Ports,
+}
+
+/// The tasks behind the ports. Dropping them cuts everything off, also where the server did not come to serve.
+struct Ports {
+    phases: Phases,
     calls: JoinHandle<()>,
     admin: JoinHandle<()>,
 }
@@ -82,9 +87,10 @@ impl Server {
         let Parts { front, catalog, phases, ledger, .. } = serve(config, repository, engines);
         let calls = tokio::spawn(listener.serve(front, phases.watch()));
         let admin = tokio::spawn(admin.serve(phases.clone()));
+        let ports = Ports { phases, calls, admin };
         let summary = catalog.load_all().await?;
-        phases.advance(Phase::Serving);
-        Ok(Server { addresses, summary, catalog, phases, ledger, drain: config.drain.clone(), calls, admin })
+        ports.phases.advance(Phase::Serving);
+        Ok(Server { addresses, summary, catalog, ledger, drain: config.drain.clone(), ports })
     }
 
     /// The addresses that were bound.
@@ -112,19 +118,20 @@ impl Server {
     pub async fn drain(mut self) {
         let began = Instant::now();
         tracing::info!("draining");
-        self.phases.advance(Phase::Announcing);
+        let Ports { phases, calls, .. } = &mut self.ports;
+        phases.advance(Phase::Announcing);
         sleep(self.drain.announce.get()).await;
-        self.phases.advance(Phase::Leaving);
-        if timeout(self.drain.grace.get(), &mut self.calls).await.is_err() {
+        phases.advance(Phase::Leaving);
+        if timeout(self.drain.grace.get(), &mut *calls).await.is_err() {
             tracing::warn!("calls were still in flight after the grace, they are cut off");
-            self.phases.advance(Phase::Cut);
-            let _ = (&mut self.calls).await;
+            phases.advance(Phase::Cut);
+            let _ = calls.await;
         }
         tracing::info!(ms = began.elapsed().as_millis() as u64, "drained");
     }
 }
 
-impl Drop for Server {
+impl Drop for Ports {
     fn drop(&mut self) {
         self.phases.advance(Phase::Cut);
         self.calls.abort();

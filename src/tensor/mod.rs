@@ -14,7 +14,7 @@ use bytestring::ByteString;
 
 pub use dtype::DType;
 pub use rope::Rope;
-pub use shape::{MAX_RANK, Shape};
+pub use shape::{Dims, MAX_RANK, Shape};
 pub use signature::{Dim, Signature, TensorSpec};
 
 use crate::error::{Error, Result};

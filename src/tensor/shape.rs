@@ -21,15 +21,13 @@ impl Shape {
     /// # Errors
     /// `Invalid` for a negative dimension, a rank over [`MAX_RANK`], or a product over `i64::MAX`.
     pub fn new(dims: &[i64]) -> Result<Shape> {
-        if dims.len() > MAX_RANK {
-            return Err(Error::invalid(format!("rank {} is over the limit of {MAX_RANK}", dims.len())));
-        }
+        check_rank(dims.len())?;
         if let Some(dim) = dims.iter().find(|dim| **dim < 0) {
-            return Err(Error::invalid(format!("shape {} has the negative dimension {dim}", Dims(dims))));
+            return Err(Error::invalid(format!("shape {} has the negative dimension {dim}", Shown(dims))));
         }
         let product = dims.iter().try_fold(1i64, |product, dim| product.checked_mul((*dim).max(1)));
         if product.is_none() {
-            return Err(Error::invalid(format!("shape {} overflows", Dims(dims))));
+            return Err(Error::invalid(format!("shape {} overflows", Shown(dims))));
         }
         Ok(Shape(SmallVec::from_slice(dims)))
     }
@@ -50,14 +48,47 @@ impl Deref for Shape {
 
 impl fmt::Display for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Dims(&self.0).fmt(f)
+        Shown(&self.0).fmt(f)
     }
 }
 
-/// Dimensions for a message: `[1,3,224,224]`, cut after a few so that a hostile rank does not make a long text.
-struct Dims<'a>(&'a [i64]);
+/// Dimensions as they come in, one by one. No more are kept than a shape may have, however many come.
+#[derive(Debug, Default)]
+pub struct Dims {
+    kept: SmallVec<[i64; 4]>,
+    rank: usize,
+}
 
-impl fmt::Display for Dims<'_> {
+impl Dims {
+    /// Takes the next one.
+    pub fn push(&mut self, dim: i64) {
+        self.rank += 1;
+        if self.rank <= MAX_RANK {
+            self.kept.push(dim);
+        }
+    }
+
+    /// The shape that they make.
+    ///
+    /// # Errors
+    /// As [`Shape::new`].
+    pub fn shape(&self) -> Result<Shape> {
+        check_rank(self.rank)?;
+        Shape::new(&self.kept)
+    }
+}
+
+fn check_rank(rank: usize) -> Result<()> {
+    if rank <= MAX_RANK {
+        return Ok(());
+    }
+    Err(Error::invalid(format!("rank {rank} is over the limit of {MAX_RANK}")))
+}
+
+/// Dimensions for a message: `[1,3,224,224]`, cut after a few so that a hostile rank does not make a long text.
+struct Shown<'a>(&'a [i64]);
+
+impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[")?;
         for (index, dim) in self.0.iter().take(MAX_RANK).enumerate() {

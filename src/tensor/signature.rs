@@ -122,6 +122,7 @@ impl Signature {
             }
             spec.check(tensor).map_err(|error| error.within(format_args!("input {name:?}")))?;
         }
+        self.check_rows(inputs)?;
         // Names are known and differ by now, so that only a call with fewer inputs can miss one.
         if inputs.len() == self.inputs.len() {
             return Ok(());
@@ -131,6 +132,32 @@ impl Signature {
             Some(missing) => Err(Error::invalid(format!("input {:?} is missing", missing.name))),
             None => Ok(()),
         }
+    }
+
+    /// Inputs whose first dimension has the same symbol have the same rows. Other dimensions are left to the engine:
+    /// exporters reuse symbols where they mean nothing by it.
+    fn check_rows(&self, inputs: &[Tensor]) -> Result<()> {
+        let symbol = |tensor: &Tensor| {
+            let spec = self.inputs.iter().find(|spec| spec.name == *tensor.name())?;
+            match spec.dims.first()? {
+                Dim::Free(symbol) => symbol.as_ref(),
+                Dim::Fixed(_) => None,
+            }
+        };
+        for (index, tensor) in inputs.iter().enumerate() {
+            let Some(shared) = symbol(tensor) else { continue };
+            let other = inputs[..index].iter().find(|earlier| symbol(earlier) == Some(shared));
+            if let Some(other) = other.filter(|other| other.shape().first() != tensor.shape().first()) {
+                return Err(Error::invalid(format!(
+                    "{shared} is {} in input {:?} and {} in input {:?}",
+                    other.shape()[0],
+                    other.name(),
+                    tensor.shape()[0],
+                    tensor.name()
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// Rows of a call along the batch axis: the first dimension of its first input where every input and output leaves
@@ -228,6 +255,17 @@ mod tests {
             refusal(&[input("image", DType::Fp32, &[3, 4])]),
             "input \"image\": expected shape [batch,2], got [3,4]"
         );
+    }
+
+    #[test]
+    fn inputs_that_share_their_rows_must_have_as_many() {
+        let batch = Dim::Free(Some("batch".into()));
+        let inputs = vec![spec("a", DType::Fp32, vec![batch.clone()]), spec("b", DType::Fp32, vec![batch])];
+        let signature = Signature { inputs, outputs: vec![] };
+        assert_eq!(signature.check_inputs(&[input("a", DType::Fp32, &[2]), input("b", DType::Fp32, &[2])]), Ok(()));
+        let error =
+            signature.check_inputs(&[input("a", DType::Fp32, &[2]), input("b", DType::Fp32, &[3])]).unwrap_err();
+        assert_eq!(error.message(), "batch is 2 in input \"a\" and 3 in input \"b\"");
     }
 
     #[test]

@@ -52,7 +52,10 @@ impl OpenSession {
 /// `Unloadable`: the provider cannot be had and there is no fallback, or ONNX Runtime refuses the model.
 pub(super) fn open(runtime: &Runtime, plan: &SessionPlan) -> Result<(Vec<OpenSession>, Device)> {
     let (name, device) = (file_name(&plan.path), plan.device);
-    let reason = |fault: Fault| sentence(&without_folders(fault.message(), runtime, plan));
+    let reason = |fault: Fault| match cure(fault.message()) {
+        Some(cure) => cure,
+        None => sentence(&without_folders(fault.message(), runtime, plan)),
+    };
     let on_cpu = || match plan.builder(runtime).and_then(|builder| instances(runtime, &builder, plan)) {
         Ok(sessions) => Ok((sessions, Device::Cpu)),
         Err(fault) => Err(Error::new(Kind::Unloadable, format!("{name} cannot be loaded: {}", reason(fault)))),
@@ -68,6 +71,16 @@ pub(super) fn open(runtime: &Runtime, plan: &SessionPlan) -> Result<(Vec<OpenSes
         }
         Err(fault) => Err(Error::new(Kind::Unloadable, format!("{name} cannot run on {device}: {}", reason(fault)))),
     }
+}
+
+/// What to do about complex elements, which ONNX Runtime has no kernels for and refuses in words of its own.
+fn cure(message: &str) -> Option<String> {
+    let name = ["complex64", "complex128"].into_iter().find(|name| message.contains(&format!("tensor({name})")))?;
+    Some(format!(
+        "it has elements of type {}, which the protocols cannot carry: split them into real and imaginary parts in the \
+         model",
+        name.to_uppercase()
+    ))
 }
 
 fn on_device(runtime: &Runtime, plan: &SessionPlan) -> Result<Vec<OpenSession>, Fault> {

@@ -3,6 +3,7 @@
 //! `ModelInferResponse`. Tensor bytes are shared, never copied; fields may come in any order.
 
 mod contents;
+mod parameters;
 mod request;
 mod response;
 #[cfg(test)]

@@ -4,18 +4,15 @@ use bytes::{Buf, Bytes};
 use bytestring::ByteString;
 use smallvec::SmallVec;
 
+use super::parameters::{Entries, classes, parameter, refuse_shared_memory};
 use super::{Form, contents};
 use crate::error::{Error, Result};
-use crate::infer::{Parameter, Parameters, Target, WantedOutput};
-use crate::tensor::{DType, MAX_RANK, Shape, Tensor};
+use crate::infer::{Parameters, Target, WantedOutput};
+use crate::tensor::{DType, Dims, Shape, Tensor};
 use crate::wire::protobuf::{Fields, Value, malformed, varint};
 
 /// The number of `raw_input_contents`, the field that holds the large bytes.
 pub const RAW_CONTENTS: u32 = 7;
-
-/// More tensors, outputs and parameters than this in one message, at all depths, are refused before they are kept: a
-/// lookup among them is a walk over all of them.
-const MAX_ENTRIES: usize = 4096;
 
 /// A call as its message says it.
 #[derive(Debug)]
@@ -27,7 +24,7 @@ pub struct Call {
     /// Parameters of the call.
     pub parameters: Parameters,
     /// What goes in.
-    pub inputs: SmallVec<[Tensor; 2]>,
+    pub inputs: SmallVec<[Tensor; 1]>,
     /// What is wanted; empty for all.
     pub outputs: Vec<WantedOutput>,
     /// How the tensors were carried.
@@ -61,7 +58,7 @@ pub fn id(message: &Bytes) -> ByteString {
     id
 }
 
-fn typed_inputs(inputs: SmallVec<[Input; 2]>, limit: usize) -> Result<SmallVec<[Tensor; 2]>> {
+fn typed_inputs(inputs: SmallVec<[Input; 2]>, limit: usize) -> Result<SmallVec<[Tensor; 1]>> {
     let mut room = limit;
     let typed = |input: Input| {
         let tensor = input.typed(room)?;
@@ -71,7 +68,7 @@ fn typed_inputs(inputs: SmallVec<[Input; 2]>, limit: usize) -> Result<SmallVec<[
     inputs.into_iter().map(typed).collect()
 }
 
-fn raw_inputs(inputs: SmallVec<[Input; 2]>, raw: SmallVec<[Bytes; 2]>) -> Result<SmallVec<[Tensor; 2]>> {
+fn raw_inputs(inputs: SmallVec<[Input; 2]>, raw: SmallVec<[Bytes; 2]>) -> Result<SmallVec<[Tensor; 1]>> {
     if let Some(input) = inputs.iter().find(|input| !input.contents.is_empty()) {
         let name = &input.name;
         return Err(Error::invalid(format!("input {name:?} has contents, but raw_input_contents are used")));
@@ -116,21 +113,6 @@ impl Message {
     }
 }
 
-/// How many entries a message has had so far.
-#[derive(Default)]
-struct Entries(usize);
-
-impl Entries {
-    /// Lets one more through.
-    fn count(&mut self, entry: Bytes) -> Result<Bytes> {
-        self.0 += 1;
-        if self.0 > MAX_ENTRIES {
-            return Err(Error::invalid(format!("more than {MAX_ENTRIES} tensors, outputs and parameters")));
-        }
-        Ok(entry)
-    }
-}
-
 /// `InferInputTensor` before its type is understood.
 struct Input {
     name: ByteString,
@@ -142,7 +124,7 @@ struct Input {
 impl Input {
     fn walk(message: Bytes, entries: &mut Entries) -> Result<Input> {
         let (mut name, mut datatype) = (ByteString::new(), ByteString::new());
-        let (mut dims, mut contents, mut parameters) = (SmallVec::new(), SmallVec::new(), Parameters::default());
+        let (mut dims, mut contents, mut parameters) = (Dims::default(), SmallVec::new(), Parameters::default());
         let mut fields = Fields::new(entries.count(message)?);
         while let Some((number, value)) = fields.next()? {
             match number {
@@ -160,7 +142,7 @@ impl Input {
     fn understand(
         name: ByteString,
         datatype: &str,
-        dims: &[i64],
+        dims: &Dims,
         parameters: &Parameters,
         contents: SmallVec<[Bytes; 1]>,
     ) -> Result<Input> {
@@ -170,7 +152,7 @@ impl Input {
             let shown: String = datatype.chars().take(20).collect();
             blamed(Error::invalid(format!("unknown datatype {shown:?}")))
         })?;
-        let shape = Shape::new(dims).map_err(blamed)?;
+        let shape = dims.shape().map_err(blamed)?;
         Ok(Input { name, dtype, shape, contents })
     }
 
@@ -193,67 +175,18 @@ fn as_input(error: Error) -> Error {
     }
 }
 
-fn refuse_shared_memory(parameters: &Parameters) -> Result<()> {
-    match parameters.get("shared_memory_region") {
-        Some(_) => Err(Error::unsupported("tensors in shared memory are not served")),
-        None => Ok(()),
-    }
-}
-
 /// Appends one occurrence of `shape`: one dimension, or packed ones.
-pub(super) fn append_dims(dims: &mut SmallVec<[i64; 4]>, value: Value) -> Result<()> {
-    let mut push = |dim: u64| {
-        if dims.len() > MAX_RANK {
-            return Err(Error::invalid(format!("rank is over the limit of {MAX_RANK}")));
-        }
-        dims.push(dim as i64);
-        Ok(())
-    };
+fn append_dims(dims: &mut Dims, value: Value) -> Result<()> {
     match value {
-        Value::Varint(dim) => push(dim),
+        Value::Varint(dim) => dims.push(dim as i64),
         Value::Bytes(mut packed) => {
             while packed.has_remaining() {
-                push(varint(&mut packed)?)?;
+                dims.push(varint(&mut packed)? as i64);
             }
-            Ok(())
         }
-        _ => Err(malformed("a shape has another wire type than its number says")),
-    }
-}
-
-/// One entry of a `map<string, InferParameter>`.
-fn parameter(parameters: &mut Parameters, entry: Bytes, entries: &mut Entries) -> Result<()> {
-    let (mut name, mut parsed) = (ByteString::new(), None);
-    let mut fields = Fields::new(entries.count(entry)?);
-    while let Some((number, value)) = fields.next()? {
-        match number {
-            1 => name = value.text()?,
-            2 => parsed = parameter_value(value.bytes()?)?.or(parsed),
-            _ => {}
-        }
-    }
-    match parsed {
-        Some(value) => parameters.set(name, value),
-        None => return Err(Error::invalid(format!("parameter {name:?} has no value"))),
+        _ => return Err(malformed("a shape has another wire type than its number says")),
     }
     Ok(())
-}
-
-fn parameter_value(message: Bytes) -> Result<Option<Parameter>> {
-    let mut parsed = None;
-    let mut fields = Fields::new(message);
-    while let Some((number, value)) = fields.next()? {
-        parsed = Some(match (number, value) {
-            (1, value) => Parameter::Bool(value.varint()? != 0),
-            (2, value) => Parameter::Int(value.varint()? as i64),
-            (3, value) => Parameter::String(value.text()?),
-            (4, Value::Fixed64(bits)) => Parameter::Double(f64::from_bits(bits)),
-            (5, value) => Parameter::Uint(value.varint()?),
-            (4, _) => return Err(malformed("a double parameter has another wire type")),
-            _ => continue,
-        });
-    }
-    Ok(parsed)
 }
 
 /// `InferRequestedOutputTensor`.
@@ -271,18 +204,4 @@ fn wanted_output(message: Bytes, entries: &mut Entries) -> Result<WantedOutput> 
     refuse_shared_memory(&parameters).map_err(blamed)?;
     let classes = classes(&parameters).map_err(blamed)?;
     Ok(WantedOutput { name, classes })
-}
-
-/// The `classification` parameter: how many classes are wanted.
-fn classes(parameters: &Parameters) -> Result<Option<u32>> {
-    let count = match parameters.get("classification") {
-        None => return Ok(None),
-        Some(Parameter::Int(count)) => u32::try_from(*count).ok(),
-        Some(Parameter::Uint(count)) => u32::try_from(*count).ok(),
-        Some(_) => None,
-    };
-    match count {
-        Some(count) if count > 0 => Ok(Some(count)),
-        _ => Err(Error::invalid("parameter \"classification\" must be a positive integer")),
-    }
 }

@@ -1,6 +1,7 @@
 //! `ModelInferResponse` on its way out.
 
 use bytes::{BufMut, BytesMut};
+use bytestring::ByteString;
 
 use super::{Form, contents};
 use crate::infer::{InferResponse, Parameter, Parameters};
@@ -70,10 +71,18 @@ fn put_parameters(out: &mut BytesMut, number: u32, parameters: &Parameters) {
     }
 }
 
-/// A `ModelStreamInferResponse` around an answer of [`encode`], as a gRPC message with its prefix.
+/// A `ModelStreamInferResponse` around an answer of [`encode`], as a gRPC message with its prefix. It says that it is
+/// its call's last, as each is here; some clients read on until they are told.
 pub fn in_stream(answer: &Rope) -> Rope {
+    let mut is_final = Parameters::default();
+    is_final.set(ByteString::from_static("triton_final_response"), Parameter::Bool(true));
+    let mut parameters = BytesMut::new();
+    put_parameters(&mut parameters, 4, &is_final);
+
     let mut message = MessageWriter::default();
-    message.put_field(2, &answer.slice(PREFIX..answer.len()));
+    put_head(message.head(), 2, answer.len() - PREFIX + parameters.len());
+    message.put(&answer.slice(PREFIX..answer.len()));
+    message.head().extend_from_slice(&parameters);
     message.finish()
 }
 

@@ -19,7 +19,7 @@ pub struct Call {
     /// Which model.
     pub target: Target,
     /// What goes in.
-    pub inputs: SmallVec<[Tensor; 2]>,
+    pub inputs: SmallVec<[Tensor; 1]>,
     /// What is wanted; empty for all.
     pub outputs: Vec<WantedOutput>,
     /// How the tensors were carried.
@@ -61,7 +61,7 @@ fn insert(inputs: &mut SmallVec<[Entry; 2]>, entry: Entry) {
     }
 }
 
-fn tensors(entries: SmallVec<[Entry; 2]>, limit: usize) -> Result<(SmallVec<[Tensor; 2]>, Form)> {
+fn tensors(entries: SmallVec<[Entry; 2]>, limit: usize) -> Result<(SmallVec<[Tensor; 1]>, Form)> {
     let mut form = Form::Values;
     let mut room = limit;
     let mut inputs = SmallVec::with_capacity(entries.len());

@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use super::Form;
 use crate::error::{Error, Kind, Result};
-use crate::tensor::{DType, MAX_RANK, Rope, Shape, Tensor, strings};
+use crate::tensor::{DType, Dims, Rope, Shape, Tensor, strings};
 use crate::wire::elements::{Elements, packed};
 use crate::wire::protobuf::{Fields, put_head, put_integer, varint_len};
 
@@ -61,7 +61,7 @@ const MAX_PIECES: usize = 1024;
 #[derive(Default)]
 pub(super) struct Proto {
     dtype: i32,
-    dims: SmallVec<[i64; 4]>,
+    dims: Dims,
     unknown_rank: bool,
     content: Bytes,
     /// Each occurrence of the message. They are walked again for the lists, since the type that says how to read them
@@ -92,9 +92,6 @@ impl Proto {
         let mut fields = Fields::new(message);
         while let Some((number, value)) = fields.next()? {
             match number {
-                2 if self.dims.len() > MAX_RANK => {
-                    return Err(Error::invalid(format!("rank is over the limit of {MAX_RANK}")));
-                }
                 2 => self.dims.push(dim(value.bytes()?)?),
                 3 => self.unknown_rank = value.varint()? != 0,
                 _ => {}
@@ -123,7 +120,7 @@ pub(super) fn decode(name: ByteString, proto: Proto, room: usize) -> Result<(Ten
     if proto.unknown_rank {
         return Err(Error::invalid("a tensor of unknown rank"));
     }
-    let shape = Shape::new(&proto.dims)?;
+    let shape = proto.dims.shape()?;
     let (data, form) = match proto.content.is_empty() {
         false if dtype == DType::Bytes => return Err(Error::invalid("strings belong into string_val")),
         false => (proto.content.into(), Form::Content),
@@ -164,32 +161,41 @@ fn values(dtype: DType, shape: &Shape, occurrences: SmallVec<[Bytes; 1]>, room: 
 fn fill(mut raw: Vec<u8>, size: usize, elements: usize, room: usize) -> Result<Vec<u8>> {
     let wanted =
         elements.checked_mul(size).filter(|wanted| *wanted <= room).ok_or_else(|| too_large(elements, room))?;
+    raw.truncate(wanted);
     let last = match raw.len().checked_sub(size) {
         Some(start) => raw[start..].to_vec(),
         None => vec![0; size],
     };
-    raw.truncate(wanted);
-    raw.reserve_exact(wanted - raw.len());
-    while raw.len() < wanted {
-        raw.extend_from_slice(&last);
-    }
+    repeat(&mut raw, &last, wanted);
     Ok(raw)
 }
 
-fn fill_strings(raw: Vec<u8>, elements: usize, room: usize) -> Result<Vec<u8>> {
-    let mut filled = Vec::new();
-    let mut given = strings::Elements::new(&raw);
-    let mut last: &[u8] = &[];
-    for _ in 0..elements {
-        if let Some(element) = given.next() {
-            last = element?;
-        }
-        if filled.len() + strings::PREFIX + last.len() > room {
-            return Err(too_large(elements, room));
-        }
-        strings::push(&mut filled, last)?;
+/// Looks first at what it would take: a request of some bytes may ask for a tensor of any size.
+fn fill_strings(mut raw: Vec<u8>, elements: usize, room: usize) -> Result<Vec<u8>> {
+    let (mut count, mut end, mut last) = (0, 0, &[0; strings::PREFIX][..]);
+    for element in strings::Elements::new(&raw).take(elements) {
+        let len = strings::PREFIX + element?.len();
+        (count, end, last) = (count + 1, end + len, &raw[end..end + len]);
     }
-    Ok(filled)
+    let wanted = (elements - count).checked_mul(last.len()).and_then(|missing| missing.checked_add(end));
+    let wanted = wanted.filter(|wanted| *wanted <= room).ok_or_else(|| too_large(elements, room))?;
+    let last = last.to_vec();
+    raw.truncate(end);
+    repeat(&mut raw, &last, wanted);
+    Ok(raw)
+}
+
+/// Appends `last` until there are `wanted` bytes, each time as much as there is already.
+fn repeat(raw: &mut Vec<u8>, last: &[u8], wanted: usize) {
+    let from = raw.len();
+    raw.reserve_exact(wanted - from);
+    if from < wanted {
+        raw.extend_from_slice(last);
+    }
+    while raw.len() < wanted {
+        let more = (raw.len() - from).min(wanted - raw.len());
+        raw.extend_from_within(from..from + more);
+    }
 }
 
 fn too_large(elements: usize, room: usize) -> Error {
