@@ -44,10 +44,11 @@ audit: ## known vulnerabilities and licences of the dependencies
 	deploy/scripts/audit
 
 bench: onnxruntime ## what the journey of a call costs, against its floor
-	$(CARGO) bench --bench journey
+	$(CARGO) bench --bench journey --bench allocations
 
 bench-short: onnxruntime ## the same in seconds, to see that it runs
 	$(CARGO) bench --bench journey -- --short
+	$(CARGO) bench --bench allocations
 
 clean: ## remove what was built and fetched
 	$(CARGO) clean

@@ -50,12 +50,15 @@ async fn unary(short: bool) {
     let mut p50s = [Vec::new(), Vec::new()];
     let mut cpus = [Vec::new(), Vec::new()];
     let mut rates = [Vec::new(), Vec::new()];
+    let mut sleeps = [Vec::new(), Vec::new()];
     for target in &targets {
         one_after_another(target, calls).await;
     }
     for _ in 0..ROUNDS {
-        for (side, target) in targets.iter().enumerate() {
+        for (side, (target, process)) in targets.iter().zip([&floor, &ours]).enumerate() {
+            let before = process.sleeps();
             p50s[side].push(one_after_another(target, calls).await);
+            sleeps[side].push((process.sleeps() - before) as f64 / calls as f64);
         }
         for (side, (target, process)) in targets.iter().zip([&floor, &ours]).enumerate() {
             let before = process.cpu();
@@ -66,6 +69,11 @@ async fn unary(short: bool) {
     }
     report("unary p50, one in flight", "us", 1e6, &p50s, 1.15);
     report("server CPU per call, 128 in flight", "us", 1e6, &cpus, 1.15);
+    let [asleep_floor, asleep] = sleeps.map(|mut sleeps| median(&mut sleeps));
+    println!(
+        "{:<44} floor {asleep_floor:>9.1}    ours {asleep:>9.1}",
+        "threads going to sleep per call, one in flight"
+    );
     let [floor, ours] = rates.map(|mut rates| median(&mut rates));
     println!("{:<44} floor {floor:>9.0}/s  ours {ours:>9.0}/s", "calls, 128 in flight");
 }
