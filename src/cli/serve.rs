@@ -57,7 +57,11 @@ impl ServeArgs {
         let runtime = Runtime::load().map_err(Failure::failed)?;
         let cpus = config.compute.cpus.unwrap_or_else(plan::cpus);
         tracing::info!(version = env!("CARGO_PKG_VERSION"), onnxruntime = runtime.version(), cpus, "starting");
-        asynchronous(cpus)?.block_on(serve(&config, runtime))
+        let threads = asynchronous(cpus)?;
+        let served = threads.block_on(serve(&config, runtime));
+        // A model that is still loading keeps nobody waiting.
+        threads.shutdown_background();
+        served
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Instant;
 
 use super::{InferRequest, InferResponse};
@@ -70,8 +70,10 @@ impl fmt::Debug for Batch {
 #[derive(Default)]
 pub struct Interest {
     waiting: AtomicUsize,
-    when_gone: Mutex<Option<Box<dyn Fn() + Send>>>,
+    when_gone: Mutex<Option<Stop>>,
 }
+
+type Stop = Box<dyn Fn() + Send>;
 
 impl Interest {
     /// Interest of `waiting` callers, each of which leaves once.
@@ -81,10 +83,8 @@ impl Interest {
 
     /// One caller waits no more. The last one to leave stops what runs.
     pub fn leave(&self) {
-        if self.waiting.fetch_sub(1, Ordering::AcqRel) == 1
-            && let Some(stop) = &*self.when_gone.lock().expect("stopping a run does not panic")
-        {
-            stop();
+        if self.waiting.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.stop();
         }
     }
 
@@ -96,16 +96,32 @@ impl Interest {
     /// Runs `work`, calling `stop` at once if the last caller has left or leaves meanwhile. Once this returns, `stop`
     /// is never called again.
     pub fn while_waited_for<T>(&self, stop: impl Fn() + Send + 'static, work: impl FnOnce() -> T) -> T {
-        *self.when_gone.lock().expect("stopping a run does not panic") = Some(Box::new(stop));
+        *self.when_gone() = Some(Box::new(stop));
+        let _disarmed_at_the_end = Disarm(self);
         if self.is_gone() {
             // The last caller may have left just before the hook was there to be seen; stopping twice does no harm.
-            if let Some(stop) = &*self.when_gone.lock().expect("stopping a run does not panic") {
-                stop();
-            }
+            self.stop();
         }
-        let done = work();
-        *self.when_gone.lock().expect("stopping a run does not panic") = None;
-        done
+        work()
+    }
+
+    fn stop(&self) {
+        if let Some(stop) = &*self.when_gone() {
+            stop();
+        }
+    }
+
+    fn when_gone(&self) -> MutexGuard<'_, Option<Stop>> {
+        self.when_gone.lock().expect("stopping a run does not panic")
+    }
+}
+
+/// Takes the hook away again, also where the work panics: what it would stop then is somebody else's.
+struct Disarm<'a>(&'a Interest);
+
+impl Drop for Disarm<'_> {
+    fn drop(&mut self) {
+        *self.0.when_gone() = None;
     }
 }
 
@@ -152,6 +168,16 @@ mod tests {
         let (stopped, stop) = counter();
         let interest = Interest::of(1);
         interest.while_waited_for(stop, || ());
+        interest.leave();
+        assert_eq!(stopped.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn a_run_that_panicked_is_not_stopped_later_when_another_has_taken_its_place() {
+        let (stopped, stop) = counter();
+        let interest = Interest::of(1);
+        let run = || interest.while_waited_for(stop, || panic!("as an engine might"));
+        assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err());
         interest.leave();
         assert_eq!(stopped.load(Ordering::Relaxed), 0);
     }
