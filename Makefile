@@ -11,20 +11,22 @@ LIBRARY := $(RUNTIME)/onnxruntime/VERSION
 help: ## what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## /  \1 — /p' $(MAKEFILE_LIST) | sort
 
-demo: onnxruntime ## build, serve the example models, send them real input
+demo: $(LIBRARY) ## build, serve the example models, send them real input
 	$(CARGO) build --release --bin infergate
 	@deploy/scripts/demo target/release/infergate
 
-test: onnxruntime $(CLIENTS)/installed ## everything that CI runs as tests
+test: $(LIBRARY) $(CLIENTS)/installed ## everything that CI runs as tests
 	$(CARGO) build --bin infergate
 	$(CARGO) test --lib --bins --test it -- --include-ignored
 	$(CARGO) test --doc
 	PYTHONPATH=$(CLIENTS) $(PYTHON) -m pytest tests/clients -q
 
-onnxruntime: $(LIBRARY) ## fetch the pinned ONNX Runtime (GPU=1 for the GPU one)
-
-$(LIBRARY): deploy/scripts/fetch-onnxruntime deploy/scripts/onnxruntime.sha256
+onnxruntime: ## fetch the pinned ONNX Runtime (GPU=1 for the GPU one)
 	$(PYTHON) deploy/scripts/fetch-onnxruntime $(if $(GPU),--gpu)
+
+# Whichever was fetched is kept.
+$(LIBRARY): deploy/scripts/onnxruntime.sha256
+	$(PYTHON) deploy/scripts/fetch-onnxruntime
 	@touch $@
 
 # Into a folder of their own: a virtual environment would need more than python3 and pip.
@@ -40,13 +42,13 @@ lint: ## formatting, clippy with our bans
 docs: ## the documentation, broken links denied
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --lib
 
-audit: ## known vulnerabilities and licences of the dependencies
+audit: ## licences and sources of the dependencies
 	deploy/scripts/audit
 
-bench: onnxruntime ## what the journey of a call costs, against its floor
+bench: $(LIBRARY) ## what the journey of a call costs, against its floor
 	$(CARGO) bench --bench journey --bench allocations
 
-bench-short: onnxruntime ## the same in seconds, to see that it runs
+bench-short: $(LIBRARY) ## the same in seconds, to see that it runs
 	$(CARGO) bench --bench journey -- --short
 	$(CARGO) bench --bench allocations
 
