@@ -126,7 +126,7 @@ fn frames(bytes: usize) -> Vec<Bytes> {
 }
 
 async fn call(calls: &Calls<Batcher<Runners>>, frames: &[Bytes]) -> Vec<Bytes> {
-    let frames = frames.to_vec().into_iter().map(|frame| Ok::<_, Infallible>(Frame::data(frame)));
+    let frames = frames.iter().cloned().map(|frame| Ok::<_, Infallible>(Frame::data(frame)));
     let request = Request::new(StreamBody::new(tokio_stream::iter(frames)));
     let mut body = calls.unary::<OpenInference, _>(request).await.into_body();
     let mut parts = Vec::with_capacity(4);

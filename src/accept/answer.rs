@@ -6,17 +6,18 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response};
 use http_body::{Body, Frame, SizeHint};
+use smallvec::SmallVec;
 
 use super::budget::Taken;
 use super::compression::{ACCEPTED, Encoding};
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::tensor::Rope;
 use crate::wire::status;
 
 /// The body of a unary answer.
 #[derive(Debug)]
 pub struct Answer {
-    parts: std::vec::IntoIter<Bytes>,
+    parts: smallvec::IntoIter<[Bytes; 1]>,
     trailers: Option<HeaderMap>,
     /// The bytes of request and answer stay taken until the last of them was handed to the connection.
     _taken: Option<Taken>,
@@ -25,14 +26,18 @@ pub struct Answer {
 impl Answer {
     /// The response that carries `message` and ends well with `trailers`.
     pub fn ok(message: Rope, trailers: HeaderMap, encoding: Encoding, taken: Taken) -> Response<Answer> {
-        let parts = message.parts().to_vec().into_iter();
+        let parts = message.into_parts().into_iter();
         response(Answer { parts, trailers: Some(trailers), _taken: Some(taken) }, encoding)
     }
 
     /// The response that carries nothing but a failure, all in its headers.
     pub fn failed(error: Error) -> Response<Answer> {
-        let empty = Answer { parts: Vec::new().into_iter(), trailers: None, _taken: None };
+        let empty = Answer { parts: SmallVec::new().into_iter(), trailers: None, _taken: None };
         let mut response = response(empty, Encoding::Identity);
+        if error.kind() == Kind::Unsupported {
+            // It may be the encoding that is not served.
+            response.headers_mut().insert("grpc-accept-encoding", HeaderValue::from_static(ACCEPTED));
+        }
         response.headers_mut().extend(status::trailers(error));
         response
     }
@@ -45,7 +50,6 @@ pub(super) fn response<B>(body: B, encoding: Encoding) -> Response<B> {
         response.headers_mut().insert("grpc-encoding", HeaderValue::from_static(name));
     }
     response.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
-    response.headers_mut().insert("grpc-accept-encoding", HeaderValue::from_static(ACCEPTED));
     response
 }
 

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
-use http_body::Body;
+use futures_util::FutureExt;
+use http_body::{Body, Frame};
 use http_body_util::BodyExt;
 use tokio::time::timeout_at;
 
@@ -95,6 +96,9 @@ where
     /// As for [`Messages::next`], and `Invalid` where there is none or more than one.
     pub async fn only(&mut self, deadline: Instant) -> Result<Message> {
         let message = self.next(deadline).await?.ok_or_else(|| Error::invalid("the call has no message"))?;
+        if self.buffered == 0 && self.body.is_end_stream() {
+            return Ok(message);
+        }
         let mut patience = Patience { rules: self.rules, since: Instant::now(), deadline, received: 0 };
         if self.buffered > 0 || self.frame(&mut patience).await? {
             return Err(Error::invalid("a unary call has more than one message"));
@@ -157,16 +161,23 @@ where
         part
     }
 
+    /// The next frame as the body gives it. Most have come already, and need no timer.
+    async fn next_frame(&mut self, patience: &Patience) -> Result<Option<Result<Frame<Bytes>, B::Error>>> {
+        if let Some(frame) = self.body.frame().now_or_never() {
+            return Ok(frame);
+        }
+        timeout_at(patience.until().into(), self.body.frame()).await.map_err(|_| patience.error())
+    }
+
     /// Waits for the next frame with data; false at the end of the body.
     async fn frame(&mut self, patience: &mut Patience) -> Result<bool> {
         loop {
-            let frame = match timeout_at(patience.until().into(), self.body.frame()).await {
-                Err(_) => return Err(patience.error()),
-                Ok(None) => return Ok(false),
-                Ok(Some(Err(error))) => {
+            let frame = match self.next_frame(patience).await? {
+                None => return Ok(false),
+                Some(Err(error)) => {
                     return Err(Error::new(Kind::Cancelled, format!("the caller went away: {error}")));
                 }
-                Ok(Some(Ok(frame))) => frame,
+                Some(Ok(frame)) => frame,
             };
             if let Ok(data) = frame.into_data()
                 && !data.is_empty()
@@ -232,7 +243,6 @@ impl Patience {
 mod tests {
     use std::convert::Infallible;
 
-    use http_body::Frame;
     use http_body_util::StreamBody;
     use proptest::prelude::*;
 

@@ -28,6 +28,11 @@ impl Rope {
         &self.parts
     }
 
+    /// The parts in order, taken out.
+    pub fn into_parts(self) -> SmallVec<[Bytes; 1]> {
+        self.parts
+    }
+
     /// Adds a part at the end.
     pub fn push(&mut self, part: Bytes) {
         if !part.is_empty() {

@@ -1,6 +1,6 @@
 //! `InferTensorContents`, the typed form of a tensor's data: converted to raw bytes on the way in, back on the way out.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use crate::error::{Error, Result};
 use crate::tensor::{DType, Rope, Tensor};
@@ -63,8 +63,8 @@ pub(super) fn decode(dtype: DType, contents: &[Bytes], room: usize) -> Result<Ro
     Ok(elements.into_raw().into())
 }
 
-/// Appends field `number`, an `InferTensorContents` of the tensor's elements.
-pub(super) fn encode(out: &mut BytesMut, number: u32, tensor: &Tensor) {
+/// An `InferTensorContents` of the tensor's elements.
+pub(super) fn encode(tensor: &Tensor) -> Vec<u8> {
     let list = field(tensor.dtype()).expect("the form was chosen by `carries`");
     let mut contents = Vec::with_capacity(tensor.data().len() + 8);
     match tensor.dtype() {
@@ -82,6 +82,5 @@ pub(super) fn encode(out: &mut BytesMut, number: u32, tensor: &Tensor) {
             }
         }
     }
-    put_head(out, number, contents.len());
-    out.extend_from_slice(&contents);
+    contents
 }

@@ -7,7 +7,7 @@ use super::{Form, contents};
 use crate::infer::{InferResponse, Parameter, Parameters};
 use crate::tensor::{Rope, Tensor};
 use crate::wire::message::{MessageWriter, PREFIX};
-use crate::wire::protobuf::{put_bytes, put_head, put_integer, put_varint, varint_len};
+use crate::wire::protobuf::{field_len, put_bytes, put_head, put_integer, put_varint, varint_len};
 
 /// An answer as a gRPC message with its prefix. Large raw outputs are shared, not copied. The typed form is used where
 /// the request used it and every output's type exists in it.
@@ -31,18 +31,23 @@ pub fn encode(response: &InferResponse, id: &str, form: Form) -> Rope {
 
 /// One `InferOutputTensor`.
 fn put_output(out: &mut BytesMut, tensor: &Tensor, form: Form) {
-    let mut output = BytesMut::with_capacity(64);
-    put_bytes(&mut output, 1, tensor.name().as_bytes());
-    put_bytes(&mut output, 2, tensor.dtype().name().as_bytes());
-    if !tensor.shape().is_empty() {
-        put_head(&mut output, 3, tensor.shape().iter().map(|dim| varint_len(*dim as u64)).sum());
-        tensor.shape().iter().for_each(|dim| put_varint(&mut output, *dim as u64));
+    let (name, datatype) = (tensor.name().as_bytes(), tensor.dtype().name().as_bytes());
+    let dims: usize = tensor.shape().iter().map(|dim| varint_len(*dim as u64)).sum();
+    let contents = if form == Form::Typed { contents::encode(tensor) } else { Vec::new() };
+    let field = |len: usize| if len == 0 { 0 } else { field_len(len) };
+    // Contents are there even where they are empty, in the typed form: they say which form it is.
+    let contents_len = if form == Form::Typed { field_len(contents.len()) } else { 0 };
+    put_head(out, 5, field(name.len()) + field(datatype.len()) + field(dims) + contents_len);
+    put_bytes(out, 1, name);
+    put_bytes(out, 2, datatype);
+    if dims > 0 {
+        put_head(out, 3, dims);
+        tensor.shape().iter().for_each(|dim| put_varint(out, *dim as u64));
     }
     if form == Form::Typed {
-        contents::encode(&mut output, 5, tensor);
+        put_head(out, 5, contents.len());
+        out.extend_from_slice(&contents);
     }
-    put_head(out, 5, output.len());
-    out.extend_from_slice(&output);
 }
 
 /// A `map<string, InferParameter>` as field `number`.
