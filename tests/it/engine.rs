@@ -227,7 +227,8 @@ fn a_run_that_nobody_waits_for_is_stopped_and_the_next_one_runs() {
     let began = Instant::now();
     let error = thread::scope(|scope| {
         scope.spawn(|| {
-            thread::sleep(Duration::from_millis(50));
+            // The run cannot tell that it has begun. Where it has not after this, it is stopped before it begins.
+            thread::park_timeout(Duration::from_millis(50));
             interest.leave();
         });
         engine.run(&turns(i64::MAX), &[], &interest).unwrap_err()

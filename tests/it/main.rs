@@ -1,1 +1,23 @@
+//! Tests through real sockets, in one binary. What needs ONNX Runtime says so and is left out unless asked for with
+//! `--include-ignored`; everything else runs over scripted engines.
 
+mod admin;
+mod calls;
+mod compression;
+mod control;
+mod deadlines;
+mod drain;
+mod engine;
+mod harness;
+mod health;
+mod layout;
+mod limits;
+mod listener;
+mod predict;
+mod reflection;
+mod refusals;
+mod reload;
+mod served;
+mod stream;
+mod tidy;
+mod tls;

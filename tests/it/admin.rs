@@ -1,0 +1,151 @@
+//! The admin port: probes, in each phase of the process.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use infergate::wire::proto::health::HealthCheckRequest;
+use infergate::wire::proto::health::health_check_response::ServingStatus;
+use infergate::wire::proto::health::health_client::HealthClient;
+use infergate::wire::proto::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
+use infergate::wire::proto::inference::{ModelReadyRequest, ServerLiveRequest, ServerReadyRequest};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+use tonic::transport::Endpoint;
+use tonic::{Code, Request};
+
+use crate::harness::{FREE, Gate, INFER, Model, Serving, echo, echo_of, eventually, framed, within};
+use infergate::tensor::DType;
+
+/// The status and the text of an answer to GET.
+async fn get(address: SocketAddr, path: &str) -> (u16, String) {
+    within(async {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        let (head, text) = answer.split_once("\r\n\r\n").unwrap();
+        (head[9..12].parse().unwrap(), text.to_owned())
+    })
+    .await
+}
+
+/// A port that nobody else is given, while it is held: bound, so that a server in this process can bind it, too.
+struct Reserved(TcpSocket);
+
+impl Reserved {
+    fn port() -> Reserved {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_reuseaddr(true).unwrap();
+        socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
+        Reserved(socket)
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.0.local_addr().unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_serves_is_live_and_ready() {
+    let serving = Serving::of([Model::echo()]).await;
+    assert_eq!(get(serving.admin(), "/livez").await, (200, "live\n".to_owned()));
+    assert_eq!(get(serving.admin(), "/readyz").await, (200, "ready\n".to_owned()));
+    assert_eq!(get(serving.admin(), "/secrets").await.0, 404);
+    serving.finish().await;
+}
+
+// Only on Linux may a port be bound twice as it is done here.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn while_models_load_the_process_is_live_not_ready_and_answers_with_those_that_are() {
+    let mut gate = Gate::closed();
+    let passage = gate.passage();
+    let slow = Model::identity("slow", DType::Fp32, &[FREE]).loading(move |_, _| {
+        passage.pass("load");
+        Ok(())
+    });
+    let ports = [Reserved::port(), Reserved::port()];
+    let [grpc, admin] = [ports[0].address(), ports[1].address()];
+    let starting = tokio::spawn(Serving::start([Model::echo(), slow], move |config| {
+        (config.listen, config.admin) = (grpc, admin);
+        config.compute.load_concurrency = 2;
+    }));
+    gate.next().await;
+    assert_eq!(get(admin, "/livez").await.0, 200);
+    assert_eq!(get(admin, "/readyz").await, (503, "not ready: models are loading\n".to_owned()));
+
+    let channel = within(Endpoint::from_shared(format!("http://{grpc}")).unwrap().connect()).await.unwrap();
+    let mut client = GrpcInferenceServiceClient::new(channel.clone());
+    assert!(within(client.server_live(ServerLiveRequest {})).await.unwrap().get_ref().live);
+    assert!(!within(client.server_ready(ServerReadyRequest {})).await.unwrap().get_ref().ready);
+    let echo_ready = || ModelReadyRequest { name: "echo".to_owned(), version: String::new() };
+    eventually("the other model is loaded", async || {
+        let mut client = client.clone();
+        within(client.model_ready(echo_ready())).await.unwrap().get_ref().ready
+    })
+    .await;
+    assert!(within(client.model_infer(echo(&[1.0]))).await.is_ok());
+    let status = within(client.model_infer(echo_of("slow", &[1.0]))).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable);
+    assert_eq!(status.message(), "model \"slow\" (version 1) is not ready: loading");
+
+    let mut health = HealthClient::new(channel);
+    for (service, expected) in [
+        ("", ServingStatus::NotServing),
+        ("inference.GRPCInferenceService", ServingStatus::NotServing),
+        ("model/echo", ServingStatus::Serving),
+        ("model/slow", ServingStatus::NotServing),
+    ] {
+        let request = Request::new(HealthCheckRequest { service: service.to_owned() });
+        assert_eq!(within(health.check(request)).await.unwrap().get_ref().status(), expected, "{service:?}");
+    }
+
+    gate.open();
+    let serving = within(starting).await.unwrap().unwrap();
+    assert_eq!(get(admin, "/readyz").await.0, 200);
+    assert!(within(client.model_infer(echo_of("slow", &[1.0]))).await.is_ok());
+    serving.finish().await;
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_start_that_is_given_up_leaves_no_port_open() {
+    let mut gate = Gate::closed();
+    let passage = gate.passage();
+    let slow = Model::echo().loading(move |_, _| {
+        passage.pass("load");
+        Ok(())
+    });
+    let ports = [Reserved::port(), Reserved::port()];
+    let [grpc, admin] = [ports[0].address(), ports[1].address()];
+    let starting = tokio::spawn(Serving::start([slow], move |config| (config.listen, config.admin) = (grpc, admin)));
+    gate.next().await;
+    assert_eq!(get(admin, "/livez").await.0, 200);
+    starting.abort();
+    assert!(starting.await.is_err_and(|error| error.is_cancelled()));
+    for port in [grpc, admin] {
+        eventually("the port is closed", async || within(TcpStream::connect(port)).await.is_err()).await;
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_stops_is_live_and_not_ready_to_its_end() {
+    let mut gate = Gate::closed();
+    let mut serving =
+        Serving::with([Model::echo().behind(&gate)], |config| config.drain.announce = "300ms".parse().unwrap()).await;
+    let raw = serving.raw().await;
+    let mut pending = raw.begin(INFER, &[]).await.unwrap();
+    pending.put(framed(&echo(&[1.0])), true);
+    gate.next().await;
+    let drain = serving.drain();
+    let stopping = (503, "not ready: the server is stopping\n".to_owned());
+    eventually("it says so", async || get(serving.admin(), "/readyz").await == stopping).await;
+    // The calls' port is closed and a call is in flight still.
+    eventually("it leaves", async || within(TcpStream::connect(serving.grpc())).await.is_err()).await;
+    assert_eq!(get(serving.admin(), "/readyz").await, stopping);
+    assert_eq!(get(serving.admin(), "/livez").await.0, 200);
+    gate.open();
+    assert_eq!(pending.answer().await.unwrap().code(), Code::Ok);
+    within(drain).await.unwrap();
+    serving.finish().await;
+}

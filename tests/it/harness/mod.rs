@@ -1,0 +1,25 @@
+//! A server in the test's own process: real sockets, scripted engines, a repository of its own. Whatever a test starts
+//! ends with it.
+//!
+//! A test says what there is ([`Model`]), starts it ([`Serving`]), talks to it as a client would (the generated clients
+//! over [`Serving::channel`], [`Raw`] for HTTP/2 by hand, [`Wire`] for single frames), and ends with
+//! [`Serving::finish`]. Nothing sleeps: a test waits for what happens ([`Gate`], [`eventually`]), within a bound
+//! ([`within`]).
+
+mod frames;
+mod gate;
+mod message;
+mod model;
+mod raw;
+mod script;
+mod serving;
+mod wait;
+
+pub use frames::{END_STREAM, Frame, Wire, kind};
+pub use gate::Gate;
+pub use message::{echo, echo_of, echoed, floats, framed, raw, strings, tensor, unframed};
+pub use model::{FREE, Model};
+pub use raw::{Answer, INFER, PREDICT, Pending, Raw, STREAM_INFER};
+pub use script::Run;
+pub use serving::{Oip, Serving};
+pub use wait::{eventually, within};
