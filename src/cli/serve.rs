@@ -9,7 +9,7 @@ use super::{ConfigArgs, asynchronous};
 use crate::compute::plan;
 use crate::compute::session::Runtime;
 use crate::config::{Config, LogFormat, Overrides, variables};
-use crate::role::{Addresses, Server, onnx_runtime};
+use crate::role::{Addresses, Server, StartError, onnx_runtime};
 
 /// Flags of `infergate serve`.
 #[derive(Debug, Args)]
@@ -53,6 +53,9 @@ impl ServeArgs {
             self.admin.as_ref(),
         );
         let config = self.config.load(flags)?;
+        if config.models.is_none() {
+            return Err(Failure::wrong_use(StartError::NoModels));
+        }
         log(&config);
         let runtime = Runtime::load().map_err(Failure::failed)?;
         let cpus = config.compute.cpus.unwrap_or_else(plan::cpus);
