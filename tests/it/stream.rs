@@ -206,7 +206,7 @@ async fn a_streams_own_deadline_ends_it_and_the_calls_in_it() {
     let mut gate = Gate::closed();
     let serving = Serving::of([Model::echo().behind(&gate)]).await;
     let raw = serving.raw().await;
-    let mut pending = raw.begin(STREAM_INFER, &[("grpc-timeout", "200m")]).await.unwrap();
+    let mut pending = raw.begin(STREAM_INFER, &[("grpc-timeout", "500m")]).await.unwrap();
     pending.put(framed(&echo(&[1.0])), false);
     gate.next().await;
     let answer = pending.answer().await.unwrap();
@@ -240,7 +240,7 @@ async fn a_caller_who_leaves_takes_all_calls_of_the_stream_along() {
 
 #[tokio::test]
 async fn a_stream_that_nobody_feeds_is_ended_when_it_was_idle_too_long() {
-    let serving = Serving::with([Model::echo()], |config| config.http2.idle_timeout = "100ms".parse().unwrap()).await;
+    let serving = Serving::with([Model::echo()], |config| config.http2.idle_timeout = "500ms".parse().unwrap()).await;
     let mut stream = Stream::open(&serving, &[]).await;
     stream.send("only", echo(&[1.0]));
     assert_eq!(stream.answer().await.id, "only");

@@ -115,7 +115,7 @@ async fn whoever_speaks_without_tls_or_not_at_all_is_cut_off() {
     let server = authority.sign("server");
     let serving = Serving::with([Model::echo()], |config| {
         with(&server, None)(config);
-        config.http2.handshake_timeout = "100ms".parse().unwrap();
+        config.http2.handshake_timeout = "500ms".parse().unwrap();
     })
     .await;
     let mut plain = Wire::open(serving.grpc()).await;
