@@ -75,10 +75,8 @@ impl<S: Infer> Calls<S> {
         let mut messages = Messages::new(body, metadata.encoding, self.rules.body, self.budget.clone(), P::LARGE_BYTES);
         let message = messages.only(metadata.deadline).await?;
         let (answer, taken) = self.one::<P>(message.bytes, message.taken, &metadata, &timeline).await?;
-        let answer = match metadata.answer_encoding.name() {
-            Some(_) => metadata.answer_encoding.deflate(answer),
-            None => answer,
-        };
+        let answer = metadata.answer_encoding.deflated(answer).await;
+        timeline.end(Stage::Encode, Instant::now());
         Ok(Answer::ok(answer, trailers(&timeline), metadata.answer_encoding, taken))
     }
 
@@ -100,7 +98,6 @@ impl<S: Infer> Calls<S> {
         let response: InferResponse = call(&self.service, decoded.request(member)).await?;
         let answer = P::encode(&response, &reply);
         taken.overdraw(answer.len());
-        timeline.end(Stage::Encode, Instant::now());
         Ok((answer, taken))
     }
 }

@@ -7,9 +7,13 @@ use bytes::{Bytes, BytesMut};
 use flate2::Compression;
 use http::HeaderMap;
 
+use super::message::Message;
 use crate::error::{Error, Kind, Result};
 use crate::tensor::Rope;
 use crate::wire::PREFIX;
+
+/// More bytes than this are not inflated or compressed on a thread that others wait for.
+const IN_PLACE: usize = 64 * 1024;
 
 /// What `grpc-accept-encoding` says.
 pub const ACCEPTED: &str = "identity,gzip,zstd";
@@ -57,11 +61,35 @@ impl Encoding {
         }
     }
 
+    /// A message inflated, with the bytes that it takes then; a large one on a thread that may be blocked.
+    ///
+    /// # Errors
+    /// As [`Encoding::inflate`], and `Overloaded` where the bytes are not left.
+    pub(super) async fn inflated(self, Message { bytes, mut taken }: Message, limit: usize) -> Result<Message> {
+        let bytes = if bytes.len() <= IN_PLACE {
+            self.inflate(&bytes, limit)?
+        } else {
+            let inflating = tokio::task::spawn_blocking(move || self.inflate(&bytes, limit));
+            inflating.await.map_err(|_| Error::new(Kind::Engine, "inflating a message failed"))??
+        };
+        taken.grow(bytes.len())?;
+        Ok(Message { bytes, taken })
+    }
+
+    /// A message compressed, as [`Encoding::deflate`]; a large one on a thread that may be blocked.
+    pub(super) async fn deflated(self, message: Rope) -> Rope {
+        if self == Encoding::Identity || message.len() <= IN_PLACE {
+            return self.deflate(message);
+        }
+        let as_it_is = message.clone();
+        tokio::task::spawn_blocking(move || self.deflate(message)).await.unwrap_or(as_it_is)
+    }
+
     /// Inflates one message of `limit` bytes at most.
     ///
     /// # Errors
     /// `TooLarge` where it inflates to more, `Invalid` where it is not what the headers say.
-    pub fn inflate(self, message: &[u8], limit: usize) -> Result<Bytes> {
+    fn inflate(self, message: &[u8], limit: usize) -> Result<Bytes> {
         let broken = |error: io::Error| Error::invalid(format!("the message does not inflate: {error}"));
         let mut reader: Box<dyn Read + '_> = match self {
             Encoding::Identity => {
@@ -79,7 +107,7 @@ impl Encoding {
     }
 
     /// Compresses a message that stands behind its prefix, and the prefix with it.
-    pub fn deflate(self, message: Rope) -> Rope {
+    fn deflate(self, message: Rope) -> Rope {
         let body = message.slice(PREFIX..message.len());
         // Writing to memory does not fail; should it ever, the message goes out as it is.
         match self.compress(&body) {

@@ -61,7 +61,7 @@ where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Infer,
 {
-    let Ok(Ok(stream)) = timeout(rules.handshake_timeout.get(), preface::read(stream)).await else { return };
+    let Some(stream) = in_time(preface::read(stream), rules, phase.clone()).await else { return };
     let activity = Arc::new(Activity::new());
     let service = Answering { front, activity: activity.clone() };
     let mut connection = pin!(http2(rules).serve_connection(TokioIo::new(stream), service));
@@ -85,6 +85,18 @@ where
         _ = connection => {}
         () = phase.reached(Phase::Cut) => {}
         () = sleep(AGE_GRACE) => {}
+    }
+}
+
+/// A handshake that was done in time, and before the process leaves: whoever has not said a word by then has no call.
+pub(super) async fn in_time<T>(
+    handshake: impl Future<Output = std::io::Result<T>>,
+    rules: &Http2,
+    mut phase: PhaseWatch,
+) -> Option<T> {
+    tokio::select! {
+        done = timeout(rules.handshake_timeout.get(), handshake) => done.ok()?.ok(),
+        () = phase.reached(Phase::Leaving) => None,
     }
 }
 

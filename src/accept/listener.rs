@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use super::connection;
 use super::front::Front;
@@ -103,8 +103,8 @@ impl Listener {
             match tls {
                 None => connection::serve(stream, front, &rules.http2, phase).await,
                 Some(tls) => {
-                    let handshake = timeout(rules.http2.handshake_timeout.get(), tls.acceptor().accept(stream));
-                    if let Ok(Ok(stream)) = handshake.await {
+                    let handshake = tls.acceptor().accept(stream);
+                    if let Some(stream) = connection::in_time(handshake, &rules.http2, phase.clone()).await {
                         connection::serve(stream, front, &rules.http2, phase).await;
                     }
                 }

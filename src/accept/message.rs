@@ -25,9 +25,6 @@ const SMALL: usize = 64 * 1024;
 /// Tensors from this size on are worth aligning.
 const LARGE_TENSOR: usize = 4 * 1024;
 
-/// A larger compressed message is inflated on a thread that may be blocked.
-const INFLATE_IN_PLACE: usize = 64 * 1024;
-
 /// What a body may do.
 #[derive(Debug, Clone, Copy)]
 pub struct BodyRules {
@@ -87,7 +84,7 @@ where
         let taken = self.budget.take(len)?;
         let bytes = self.bytes(len, &mut patience).await?;
         let message = Message { bytes, taken };
-        if compressed { inflate(message, self.encoding, limit).await.map(Some) } else { Ok(Some(message)) }
+        if compressed { self.encoding.inflated(message, limit).await.map(Some) } else { Ok(Some(message)) }
     }
 
     /// The only message of a unary call.
@@ -189,18 +186,6 @@ where
             }
         }
     }
-}
-
-/// Inflates a message, on a thread that may be blocked where it is large.
-async fn inflate(Message { bytes, mut taken }: Message, encoding: Encoding, limit: usize) -> Result<Message> {
-    let bytes = if bytes.len() <= INFLATE_IN_PLACE {
-        encoding.inflate(&bytes, limit)?
-    } else {
-        let inflating = tokio::task::spawn_blocking(move || encoding.inflate(&bytes, limit));
-        inflating.await.map_err(|_| Error::new(Kind::Engine, "inflating a message failed"))??
-    };
-    taken.grow(bytes.len())?;
-    Ok(Message { bytes, taken })
 }
 
 fn cut_off() -> Error {

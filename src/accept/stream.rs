@@ -21,7 +21,7 @@ use super::metadata::Metadata;
 use super::phase::{Phase, PhaseWatch};
 use super::protocol::{OpenInference, Protocol};
 use crate::error::{Error, Kind, Result};
-use crate::infer::{Infer, Timeline};
+use crate::infer::{Infer, Stage, Timeline};
 use crate::tensor::Rope;
 use crate::wire::{oip, status};
 
@@ -101,14 +101,14 @@ impl<S: Infer> Calls<S> {
         let metadata = Metadata { deadline, ..*metadata };
         let result = self.one::<OpenInference>(message.bytes, message.taken, &metadata, &timeline).await;
         entry.end(&result);
-        match result {
-            Ok((message, taken)) => Answered { message: oip::in_stream(&message), fatal: None, taken: Some(taken) },
-            Err(error) if fatal => Answered { message: Rope::default(), fatal: Some(error), taken: None },
-            Err(error) => {
-                let message = oip::failed_in_stream(status::cut(error.message()), &id);
-                Answered { message, fatal: None, taken: None }
-            }
-        }
+        let (message, taken) = match result {
+            Ok((answer, taken)) => (oip::in_stream(&answer), Some(taken)),
+            Err(error) if fatal => return Answered { message: Rope::default(), fatal: Some(error), taken: None },
+            Err(error) => (oip::failed_in_stream(status::cut(error.message()), &id), None),
+        };
+        let message = metadata.answer_encoding.deflated(message).await;
+        timeline.end(Stage::Encode, Instant::now());
+        Answered { message, fatal: None, taken }
     }
 }
 
@@ -169,10 +169,6 @@ where
             self.end = End::With(Some(error));
             return;
         }
-        let message = match self.metadata.answer_encoding.name() {
-            Some(_) => self.metadata.answer_encoding.deflate(message),
-            None => message,
-        };
         self.outgoing.extend(message.parts().iter().cloned());
         self.held = taken;
     }

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue};
 use tonic::Code;
 
+use super::protobuf::{put_bytes, put_integer};
 use crate::error::{Error, Kind};
 
 /// Longer messages are cut: clients bound the size of their trailers, and some turn a long text into another error.
@@ -32,10 +34,10 @@ pub fn code(kind: Kind) -> Code {
 
 impl From<Error> for tonic::Status {
     fn from(error: Error) -> tonic::Status {
-        let mut status = tonic::Status::new(code(error.kind()), cut(error.message()));
-        if let Some(wait) = error.retry_after() {
-            status.metadata_mut().insert(PUSHBACK, millis(wait).into());
-        }
+        let (code, message) = (code(error.kind()), cut(error.message()));
+        let Some(wait) = error.retry_after() else { return tonic::Status::new(code, message) };
+        let mut status = tonic::Status::with_details(code, message, retry_details(code, message, wait));
+        status.metadata_mut().insert(PUSHBACK, millis(wait).into());
         status
     }
 }
@@ -55,6 +57,23 @@ pub fn ok_trailers() -> HeaderMap {
     trailers
 }
 
+/// A `google.rpc.Status` with the same code and message and a `RetryInfo`, for clients that read details.
+fn retry_details(code: Code, message: &str, wait: Duration) -> Bytes {
+    let mut delay = BytesMut::new();
+    put_integer(&mut delay, 1, wait.as_secs());
+    put_integer(&mut delay, 2, wait.subsec_nanos().into());
+    let mut info = BytesMut::new();
+    put_bytes(&mut info, 1, &delay);
+    let mut any = BytesMut::new();
+    put_bytes(&mut any, 1, b"type.googleapis.com/google.rpc.RetryInfo");
+    put_bytes(&mut any, 2, &info);
+    let mut status = BytesMut::new();
+    put_integer(&mut status, 1, code as u64);
+    put_bytes(&mut status, 2, message.as_bytes());
+    put_bytes(&mut status, 3, &any);
+    status.freeze()
+}
+
 fn millis(wait: Duration) -> u64 {
     u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1)
 }
@@ -66,6 +85,9 @@ pub fn cut(message: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use prost::Message;
+
+    use super::super::protobuf::{Fields, Value};
     use super::*;
 
     #[test]
@@ -74,6 +96,20 @@ mod tests {
         assert_eq!(trailers["grpc-status"], "8");
         assert_eq!(trailers[PUSHBACK], "12");
         assert_eq!(trailers["grpc-message"], "the%20queue%20is%20full");
+    }
+
+    #[test]
+    fn the_details_say_the_same_for_clients_that_read_them() {
+        let status = tonic::Status::from(Error::overloaded("full", Duration::from_millis(1500)));
+        let mut fields = Fields::new(Bytes::copy_from_slice(status.details()));
+        assert_eq!(fields.next().unwrap(), Some((1, Value::Varint(8))));
+        assert_eq!(fields.next().unwrap(), Some((2, Value::Bytes("full".into()))));
+        let Some((3, Value::Bytes(any))) = fields.next().unwrap() else { panic!("no detail") };
+        let any = prost_types::Any::decode(any).unwrap();
+        assert_eq!(any.type_url, "type.googleapis.com/google.rpc.RetryInfo");
+        let Some((1, Value::Bytes(delay))) = Fields::new(any.value.into()).next().unwrap() else { panic!("no delay") };
+        let delay = prost_types::Duration::decode(delay).unwrap();
+        assert_eq!((delay.seconds, delay.nanos), (1, 500_000_000));
     }
 
     #[test]
