@@ -4,12 +4,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Response};
 use http_body::{Body, Frame, SizeHint};
 use smallvec::SmallVec;
 
 use super::budget::Taken;
 use super::compression::{ACCEPTED, Encoding};
+use super::names::{GRPC_ACCEPT_ENCODING, GRPC_ENCODING};
 use crate::error::{Error, Kind};
 use crate::tensor::Rope;
 use crate::wire::status;
@@ -36,7 +38,7 @@ impl Answer {
         let mut response = response(empty, Encoding::Identity);
         if error.kind() == Kind::Unsupported {
             // It may be the encoding that is not served.
-            response.headers_mut().insert("grpc-accept-encoding", HeaderValue::from_static(ACCEPTED));
+            response.headers_mut().insert(GRPC_ACCEPT_ENCODING, HeaderValue::from_static(ACCEPTED));
         }
         response.headers_mut().extend(status::trailers(error));
         response
@@ -47,9 +49,9 @@ impl Answer {
 pub(super) fn response<B>(body: B, encoding: Encoding) -> Response<B> {
     let mut response = Response::new(body);
     if let Some(name) = encoding.name() {
-        response.headers_mut().insert("grpc-encoding", HeaderValue::from_static(name));
+        response.headers_mut().insert(GRPC_ENCODING, HeaderValue::from_static(name));
     }
-    response.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     response
 }
 

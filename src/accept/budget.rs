@@ -51,6 +51,9 @@ impl Taken {
     /// # Errors
     /// `Overloaded` where they are not left.
     pub fn grow(&mut self, bytes: usize) -> Result<()> {
+        if bytes == 0 {
+            return Ok(());
+        }
         let before = self.from.used.fetch_add(bytes, Relaxed);
         if before.saturating_add(bytes) > self.from.limit {
             self.from.used.fetch_sub(bytes, Relaxed);

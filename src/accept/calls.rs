@@ -12,6 +12,7 @@ use super::answer::Answer;
 use super::budget::{ByteBudget, Taken};
 use super::message::{BodyRules, Messages};
 use super::metadata::{Deadlines, Metadata};
+use super::names::SERVER_TIMING;
 use super::phase::Phases;
 use super::protocol::Protocol;
 use super::timing;
@@ -76,8 +77,9 @@ impl<S: Infer> Calls<S> {
         let message = messages.only(metadata.deadline).await?;
         let (answer, taken) = self.one::<P>(message.bytes, message.taken, &metadata, &timeline).await?;
         let answer = metadata.answer_encoding.deflated(answer).await;
-        timeline.end(Stage::Encode, Instant::now());
-        Ok(Answer::ok(answer, trailers(&timeline), metadata.answer_encoding, taken))
+        let now = Instant::now();
+        timeline.end(Stage::Encode, now);
+        Ok(Answer::ok(answer, trailers(&timeline, now), metadata.answer_encoding, taken))
     }
 
     /// One message to its answer, in the protocol's form.
@@ -102,11 +104,11 @@ impl<S: Infer> Calls<S> {
     }
 }
 
-/// The trailers of a call that went well: its status, and where its time went.
-fn trailers(timeline: &Timeline) -> HeaderMap {
+/// The trailers of a call that went well and ended at `now`: its status, and where its time went.
+fn trailers(timeline: &Timeline, now: Instant) -> HeaderMap {
     let mut trailers = status::ok_trailers();
-    if let Ok(timing) = HeaderValue::from_maybe_shared(timing::server_timing(timeline, Instant::now())) {
-        trailers.insert("server-timing", never_indexed(timing));
+    if let Ok(timing) = HeaderValue::from_maybe_shared(timing::server_timing(timeline, now)) {
+        trailers.insert(SERVER_TIMING, never_indexed(timing));
     }
     trailers
 }

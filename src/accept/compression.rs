@@ -8,6 +8,7 @@ use flate2::Compression;
 use http::HeaderMap;
 
 use super::message::Message;
+use super::names::{GRPC_ACCEPT_ENCODING, GRPC_ENCODING};
 use crate::error::{Error, Kind, Result};
 use crate::tensor::Rope;
 use crate::wire::PREFIX;
@@ -36,7 +37,7 @@ impl Encoding {
     /// # Errors
     /// `Unsupported` for another than those of [`ACCEPTED`].
     pub fn of(headers: &HeaderMap) -> Result<Encoding> {
-        match headers.get("grpc-encoding").map(|value| value.as_bytes()) {
+        match headers.get(GRPC_ENCODING).map(|value| value.as_bytes()) {
             None | Some(b"identity") => Ok(Encoding::Identity),
             Some(b"gzip") => Ok(Encoding::Gzip),
             Some(b"zstd") => Ok(Encoding::Zstd),
@@ -47,7 +48,7 @@ impl Encoding {
     /// The encoding of the answers to a call that came in this one: the same where the call's headers accept it.
     pub fn of_answers(self, headers: &HeaderMap) -> Encoding {
         let Some(name) = self.name() else { return Encoding::Identity };
-        let lists = headers.get_all("grpc-accept-encoding").iter().filter_map(|list| list.to_str().ok());
+        let lists = headers.get_all(GRPC_ACCEPT_ENCODING).iter().filter_map(|list| list.to_str().ok());
         let is_accepted = lists.flat_map(|list| list.split(',')).any(|accepted| accepted.trim() == name);
         if is_accepted { self } else { Encoding::Identity }
     }

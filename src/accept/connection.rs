@@ -4,6 +4,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -110,29 +111,33 @@ async fn aged(age: Option<Duration>) {
 
 /// What a connection's calls do, to tell when it is idle.
 struct Activity {
-    state: Mutex<(usize, Instant)>,
+    calls: AtomicUsize,
+    /// Since when there is none; of no meaning while there is one.
+    idle_since: Mutex<Instant>,
 }
 
 impl Activity {
     fn new() -> Self {
-        Activity { state: Mutex::new((0, Instant::now())) }
+        Activity { calls: AtomicUsize::new(0), idle_since: Mutex::new(Instant::now()) }
     }
 
     fn begin(self: &Arc<Self>) -> Active {
-        self.change(|calls| calls + 1);
+        self.calls.fetch_add(1, Ordering::Relaxed);
         Active(self.clone())
     }
 
-    fn change(&self, change: impl Fn(usize) -> usize) {
-        let mut state = self.state.lock().expect("nothing panics while calls are counted");
-        *state = (change(state.0), Instant::now());
+    fn end(&self) {
+        if self.calls.fetch_sub(1, Ordering::Relaxed) == 1 {
+            *self.idle_since.lock().expect("nothing panics while a time is stored") = Instant::now();
+        }
     }
 
     /// Waits until there was no call for `limit`.
     async fn idle_for(&self, limit: Option<Duration>) {
         let Some(limit) = limit else { return std::future::pending().await };
         loop {
-            let (calls, since) = *self.state.lock().expect("nothing panics while calls are counted");
+            let calls = self.calls.load(Ordering::Relaxed);
+            let since = *self.idle_since.lock().expect("nothing panics while a time is stored");
             if calls == 0 && since.elapsed() >= limit {
                 return;
             }
@@ -147,7 +152,7 @@ struct Active(Arc<Activity>);
 
 impl Drop for Active {
     fn drop(&mut self) {
-        self.0.change(|calls| calls - 1);
+        self.0.end();
     }
 }
 

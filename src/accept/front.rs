@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::Bytes;
+use http::header::CONTENT_TYPE;
 use http::{Method, Request, Response, StatusCode};
 use http_body::{Body, Frame};
 use hyper::body::Incoming;
@@ -18,6 +19,7 @@ use tower::{Service, ServiceExt};
 use super::answer::Answer;
 use super::calls::Calls;
 use super::metadata::Metadata;
+use super::names::GRPC_TIMEOUT;
 use super::protocol::{OpenInference, TensorFlowServing};
 use super::stream::Answers;
 use super::unserved;
@@ -78,7 +80,7 @@ impl<S: Infer> Front<S> {
         let failed = |error| Answer::failed(error).map(|body| FrontBody::Call { body });
         // Only the caller's own deadline: loading a model may take longer than any call.
         let deadline = match Metadata::read(request.headers(), self.calls.rules.deadlines, Instant::now()) {
-            Ok(metadata) => request.headers().contains_key("grpc-timeout").then_some(metadata.deadline),
+            Ok(metadata) => request.headers().contains_key(GRPC_TIMEOUT).then_some(metadata.deadline),
             Err(error) => return failed(error),
         };
         let uri = request.uri().clone();
@@ -117,7 +119,7 @@ fn is_unimplemented<B>(response: &Response<B>) -> bool {
 
 /// A refusal for what is HTTP/2 but no gRPC.
 fn not_grpc(request: &Request<Incoming>) -> Option<Response<Answer>> {
-    let content_type = request.headers().get("content-type").map(|value| value.as_bytes());
+    let content_type = request.headers().get(CONTENT_TYPE).map(|value| value.as_bytes());
     let grpc = content_type.and_then(|value| value.strip_prefix(b"application/grpc")).is_some_and(is_plain);
     if grpc && request.method() == Method::POST {
         return None;

@@ -110,15 +110,26 @@ where
                 return if self.buffered == 0 { Ok(None) } else { Err(cut_off()) };
             }
         }
-        let mut prefix = [0; PREFIX];
-        for byte in &mut prefix {
-            *byte = self.take_up_to(1).first().copied().ok_or_else(cut_off)?;
-        }
-        let [flag, len @ ..] = prefix;
+        let [flag, len @ ..] = self.take_prefix()?;
         match flag {
             0 | 1 => Ok(Some((flag == 1, u32::from_be_bytes(len) as usize))),
             _ => Err(Error::invalid(format!("a message has the flag {flag}, expected 0 or 1"))),
         }
+    }
+
+    fn take_prefix(&mut self) -> Result<[u8; PREFIX]> {
+        // Nearly always it lies in one frame.
+        if let Some(frame) = self.frames.front()
+            && let Some(prefix) = frame.first_chunk::<PREFIX>().copied()
+        {
+            self.skip(PREFIX);
+            return Ok(prefix);
+        }
+        let mut prefix = [0; PREFIX];
+        for byte in &mut prefix {
+            *byte = self.take_up_to(1).first().copied().ok_or_else(cut_off)?;
+        }
+        Ok(prefix)
     }
 
     /// The next `len` bytes in one piece.
@@ -147,15 +158,26 @@ where
         Ok(whole.freeze())
     }
 
-    /// Bytes of the first frame, `len` at most.
-    fn take_up_to(&mut self, len: usize) -> Bytes {
-        let Some(frame) = self.frames.front_mut() else { return Bytes::new() };
-        let part = frame.split_to(len.min(frame.len()));
+    /// Drops bytes of the first frame, which has as many.
+    fn skip(&mut self, len: usize) {
+        let Some(frame) = self.frames.front_mut() else { return };
+        frame.advance(len);
         if !frame.has_remaining() {
             self.frames.pop_front();
         }
-        self.buffered -= part.len();
-        part
+        self.buffered -= len;
+    }
+
+    /// Bytes of the first frame, `len` at most.
+    fn take_up_to(&mut self, len: usize) -> Bytes {
+        let Some(frame) = self.frames.front_mut() else { return Bytes::new() };
+        if frame.len() > len {
+            self.buffered -= len;
+            return frame.split_to(len);
+        }
+        let whole = self.frames.pop_front().unwrap_or_default();
+        self.buffered -= whole.len();
+        whole
     }
 
     /// The next frame as the body gives it. Most have come already, and need no timer.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use http::HeaderMap;
 
 use super::compression::Encoding;
+use super::names::{GRPC_TIMEOUT, TRACEPARENT};
 use crate::error::{Error, Result};
 use crate::infer::TraceContext;
 
@@ -36,14 +37,14 @@ impl Metadata {
     /// # Errors
     /// `Invalid` for a malformed `grpc-timeout`, `Unsupported` for an encoding that is not served.
     pub fn read(headers: &HeaderMap, deadlines: Deadlines, now: Instant) -> Result<Metadata> {
-        let timeout = match headers.get("grpc-timeout") {
+        let timeout = match headers.get(GRPC_TIMEOUT) {
             Some(value) => parse_timeout(value.as_bytes())?,
             None => deadlines.default,
         };
         let encoding = Encoding::of(headers)?;
         Ok(Metadata {
             deadline: now + timeout.min(deadlines.max),
-            trace: headers.get("traceparent").and_then(|value| parse_traceparent(value.as_bytes())),
+            trace: headers.get(TRACEPARENT).and_then(|value| parse_traceparent(value.as_bytes())),
             encoding,
             answer_encoding: encoding.of_answers(headers),
         })

@@ -12,6 +12,7 @@ mod generated;
 mod listener;
 mod message;
 mod metadata;
+mod names;
 mod phase;
 mod preface;
 mod protocol;

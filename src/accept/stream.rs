@@ -18,6 +18,7 @@ use super::budget::Taken;
 use super::calls::{Calls, Rules};
 use super::message::{BodyRules, Message, Messages};
 use super::metadata::Metadata;
+use super::names::GRPC_TIMEOUT;
 use super::phase::{Phase, PhaseWatch};
 use super::protocol::{OpenInference, Protocol};
 use crate::error::{Error, Kind, Result};
@@ -71,7 +72,7 @@ impl<S: Infer> Calls<S> {
         let (head, body) = request.into_parts();
         let metadata = Metadata::read(&head.headers, self.rules.deadlines, Instant::now())?;
         // The stream itself lives as long as its caller's deadline; each call in it has its own beside that.
-        let deadline = if head.headers.contains_key("grpc-timeout") { metadata.deadline } else { far_away() };
+        let deadline = if head.headers.contains_key(GRPC_TIMEOUT) { metadata.deadline } else { far_away() };
         let metadata = Arc::new(Metadata { deadline, ..metadata });
         let rules = BodyRules { first_byte: self.rules.stream_idle, ..self.rules.body };
         let path = OpenInference::LARGE_BYTES;

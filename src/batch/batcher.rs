@@ -5,7 +5,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::task::{Context, Poll, Wake, Waker, ready};
 use std::time::{Duration, Instant};
@@ -15,7 +15,9 @@ use tower::Service;
 
 use super::queue::{Bounds, Queue, Ticket, Waiting};
 use crate::error::{Error, Kind, Result};
-use crate::infer::{Batch, InferRequest, InferResponse, Interest, Parameter, Parameters, Place, Slot, Stage, Timeline};
+use crate::infer::{
+    Batch, InferRequest, InferResponse, Interest, Outcome, Parameter, Parameters, Place, Slot, Stage, Timeline,
+};
 use crate::tensor::Signature;
 
 /// Queues calls in front of a place. Clones share the queue; the place is dropped with the last of them, once what
@@ -31,6 +33,8 @@ struct Shared<P: Place> {
     waker: Waker,
     /// A moving mean of how long the engine takes, for the hint of a refusal.
     execution_nanos: AtomicU64,
+    /// How many waited when the queue was last driven, for reports: they need not wait for its lock.
+    waiting: AtomicU32,
 }
 
 struct State<P> {
@@ -46,6 +50,7 @@ impl<P: Place> Batcher<P> {
             state: Mutex::new(State { queue: Queue::new(bounds), place }),
             waker: Waker::from(Arc::new(DriveInPlace(queue.clone()))),
             execution_nanos: AtomicU64::new(0),
+            waiting: AtomicU32::new(0),
         });
         Batcher { shared }
     }
@@ -90,7 +95,7 @@ impl<P: Place> Shared<P> {
             if !queue.has_room(request.bytes()) {
                 return Err(self.full(queue.len()));
             }
-            queue.push(Waiting { request, rows, reply, interest: interest.clone() })
+            queue.push(Waiting { request: Box::new(request), rows, reply, interest: interest.clone() })
         };
         self.drive();
         Ok(Waiter { shared: self.clone(), ticket, interest, answer, timeline, answered: false })
@@ -101,7 +106,12 @@ impl<P: Place> Shared<P> {
         let mut cx = Context::from_waker(&self.waker);
         loop {
             let mut late = Vec::new();
-            let granted = self.state().next(&mut cx, &mut late);
+            let granted = {
+                let mut state = self.state();
+                let granted = state.next(&mut cx, &mut late);
+                self.waiting.store(state.queue.len() as u32, Ordering::Relaxed);
+                granted
+            };
             // Answers wake tasks and a slot that is given back wakes others, so neither happens under the lock.
             for Waiting { reply, .. } in late {
                 let _ = reply.send(Err(Error::late("waiting for an instance")));
@@ -121,7 +131,7 @@ impl<P: Place> Shared<P> {
         Batch::new(request, interest, move |mut result| {
             if let (Ok(response), Some(shared)) = (&mut result, shared.upgrade()) {
                 shared.learn(response.execution.load.execution);
-                response.execution.load.waiting = shared.state().queue.len() as u32;
+                response.execution.load.waiting = shared.waiting.load(Ordering::Relaxed);
             }
             let now = Instant::now();
             timelines.iter().for_each(|timeline| timeline.end(Stage::Split, now));
@@ -194,7 +204,7 @@ struct Waiter<P: Place> {
     shared: Arc<Shared<P>>,
     ticket: Ticket,
     interest: Arc<Interest>,
-    answer: oneshot::Receiver<Result<InferResponse>>,
+    answer: oneshot::Receiver<Outcome>,
     timeline: Timeline,
     answered: bool,
 }
@@ -209,7 +219,8 @@ impl<P: Place> Future for Answering<P> {
                 let answer = ready!(Pin::new(&mut waiter.answer).poll(cx));
                 waiter.answered = true;
                 waiter.timeline.end(Stage::Return, Instant::now());
-                Poll::Ready(answer.unwrap_or_else(|_| Err(Error::new(Kind::Draining, "the model was unloaded"))))
+                let answer = answer.unwrap_or_else(|_| Err(Error::new(Kind::Draining, "the model was unloaded")));
+                Poll::Ready(answer.map(|response| *response))
             }
         }
     }

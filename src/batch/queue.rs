@@ -7,8 +7,7 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
-use crate::error::Result;
-use crate::infer::{Backlog, InferRequest, InferResponse, Interest};
+use crate::infer::{Backlog, InferRequest, Interest, Outcome};
 
 /// How much may wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,9 +21,9 @@ pub struct Bounds {
 /// A call that waits, and where its answer goes.
 #[derive(Debug)]
 pub(super) struct Waiting {
-    pub(super) request: InferRequest,
+    pub(super) request: Box<InferRequest>,
     pub(super) rows: usize,
-    pub(super) reply: oneshot::Sender<Result<InferResponse>>,
+    pub(super) reply: oneshot::Sender<Outcome>,
     pub(super) interest: Arc<Interest>,
 }
 
@@ -112,7 +111,7 @@ mod tests {
         let tensor = Tensor::new("x".into(), DType::Uint8, Shape::new(&[bytes as i64]).unwrap(), data.into()).unwrap();
         let member = Member { id: "".into(), deadline, trace: None, timeline: Timeline::start(deadline) };
         let request = InferRequest::new(Target::parse("m".into(), "").unwrap(), [tensor], member);
-        Waiting { request, rows: 1, reply: oneshot::channel().0, interest: Interest::of(1) }
+        Waiting { request: Box::new(request), rows: 1, reply: oneshot::channel().0, interest: Interest::of(1) }
     }
 
     #[derive(Debug, Clone)]

@@ -17,7 +17,9 @@ use smallvec::SmallVec;
 use super::shares::{CpuShares, Share};
 use super::{Engine, Loaded};
 use crate::error::{Error, Kind, Result};
-use crate::infer::{Backlog, Batch, Execution, InferResponse, LoadReport, ModelName, Place, Slot, Stage, Version};
+use crate::infer::{
+    Backlog, Batch, Execution, InferResponse, LoadReport, ModelName, Outcome, Place, Slot, Stage, Version,
+};
 use crate::observe::Statistics;
 use crate::tensor::{Signature, Tensor};
 
@@ -196,7 +198,7 @@ impl Shared {
         }
     }
 
-    fn answer(&self, batch: Batch, result: Result<InferResponse>) {
+    fn answer(&self, batch: Batch, result: Outcome) {
         let Ok(response) = result else { return batch.answer(result) };
         // Counted before it is answered, so that a caller who asks next finds its own call in the numbers.
         self.statistics.executed(&response.execution);
@@ -219,7 +221,7 @@ impl Shared {
         }
     }
 
-    fn run(&self, engine: &mut dyn Engine, mut batch: Batch) -> (Batch, Result<InferResponse>) {
+    fn run(&self, engine: &mut dyn Engine, mut batch: Batch) -> (Batch, Outcome) {
         // Taken on this thread: until it woke up, the batch was still waiting.
         let taken = Instant::now();
         let inputs: SmallVec<[Tensor; 1]> =
@@ -238,7 +240,8 @@ impl Shared {
         let result = run.unwrap_or_else(|_| Err(Error::new(Kind::Engine, "the engine panicked"))).map(|outputs| {
             let execution = self.execution(&batch, self.signature.rows(&inputs), [taken, merged, executed]);
             let Identity { model, version } = self.identity.clone();
-            InferResponse { model, version, outputs: outputs.into(), parameters: Default::default(), execution }
+            let parameters = Default::default();
+            Box::new(InferResponse { model, version, outputs: outputs.into(), parameters, execution })
         });
         (batch, result)
     }

@@ -22,13 +22,17 @@ pub struct Backlog {
     pub earliest_deadline: Instant,
 }
 
-type Answer = Box<dyn FnOnce(Result<InferResponse>) + Send>;
+/// What a batch came to. Requests and responses are boxed from here on: they change hands a dozen times before they
+/// are through, and are hundreds of bytes long.
+pub type Outcome = Result<Box<InferResponse>>;
+
+type Answer = Box<dyn FnOnce(Outcome) + Send>;
 
 /// A request together with the obligation to answer it. A batch that is dropped answers an error, so that no call is
 /// ever left without an end.
 pub struct Batch {
     /// What to run. Its model's version is settled and it was checked against that version's signature.
-    pub request: InferRequest,
+    pub request: Box<InferRequest>,
     /// Whether anyone still waits for it.
     pub interest: Arc<Interest>,
     answer: Option<Answer>,
@@ -37,15 +41,15 @@ pub struct Batch {
 impl Batch {
     /// A batch whose result goes to `answer`, on whatever thread it comes up.
     pub fn new(
-        request: InferRequest,
+        request: Box<InferRequest>,
         interest: Arc<Interest>,
-        answer: impl FnOnce(Result<InferResponse>) + Send + 'static,
+        answer: impl FnOnce(Outcome) + Send + 'static,
     ) -> Batch {
         Batch { request, interest, answer: Some(Box::new(answer)) }
     }
 
     /// Ends the batch.
-    pub fn answer(mut self, result: Result<InferResponse>) {
+    pub fn answer(mut self, result: Outcome) {
         if let Some(answer) = self.answer.take() {
             answer(result);
         }

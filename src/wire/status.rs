@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use tonic::Code;
 
 use super::protobuf::{put_bytes, put_integer};
@@ -11,6 +11,9 @@ use crate::error::{Error, Kind};
 
 /// Longer messages are cut: clients bound the size of their trailers, and some turn a long text into another error.
 const MAX_MESSAGE: usize = 1024;
+
+/// Parsed once and not with each call.
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 /// Milliseconds after which trying again may help (gRFC A6).
 const PUSHBACK: &str = "grpc-retry-pushback-ms";
@@ -53,7 +56,7 @@ pub fn trailers(error: Error) -> HeaderMap {
 /// The trailers of a call that went well.
 pub fn ok_trailers() -> HeaderMap {
     let mut trailers = HeaderMap::with_capacity(4);
-    trailers.insert("grpc-status", HeaderValue::from_static("0"));
+    trailers.insert(GRPC_STATUS, HeaderValue::from_static("0"));
     trailers
 }
 

@@ -1,0 +1,9 @@
+//! Headers by their names, which are parsed once and not with each call.
+
+use http::HeaderName;
+
+pub(super) const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+pub(super) const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
+pub(super) const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
+pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+pub(super) const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
