@@ -69,10 +69,6 @@ impl Target {
         Target::new(process, "/inference.GRPCInferenceService/ModelInfer", message).await
     }
 
-    pub async fn named(process: &Process, message: Bytes) -> Target {
-        Target::model_infer(process, message).await
-    }
-
     async fn new(process: &Process, path: &'static str, message: Bytes) -> Target {
         let mut channels = Vec::new();
         for _ in 0..4 {

@@ -106,7 +106,7 @@ async fn idle() {
     for _ in 0..5 {
         let began = Instant::now();
         let ours = Process::infergate(&["serve", "--models", &folder, "--set", "log.level=off"]).await;
-        let target = Target::named(&ours, floor::digit_message_for("model")).await;
+        let target = Target::model_infer(&ours, floor::digit_message_for("model")).await;
         target.call().await;
         starts.push(began.elapsed().as_secs_f64());
         tokio::time::sleep(Duration::from_secs(1)).await;

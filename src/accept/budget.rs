@@ -38,11 +38,6 @@ impl ByteBudget {
         taken.grow(bytes)?;
         Ok(taken)
     }
-
-    /// Bytes that are taken now.
-    pub fn used(&self) -> usize {
-        self.used.load(Relaxed)
-    }
 }
 
 impl Taken {
@@ -93,7 +88,7 @@ mod tests {
         first.overdraw(50);
         assert!(budget.take(1).is_err());
         drop(first);
-        assert_eq!(budget.used(), 0);
+        assert_eq!(budget.used.load(Relaxed), 0);
         assert!(budget.take(100).is_ok());
     }
 }

@@ -33,11 +33,6 @@ impl InFlight {
         Arc::new(InFlight { calls: AtomicUsize::new(0), limit, of })
     }
 
-    /// Calls in flight now.
-    pub fn calls(&self) -> usize {
-        self.calls.load(Ordering::Relaxed)
-    }
-
     fn enter(self: &Arc<Self>) -> Result<Permit> {
         let before = self.calls.fetch_add(1, Ordering::Relaxed);
         let permit = Permit(self.clone());

@@ -298,3 +298,6 @@ impl Instance {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

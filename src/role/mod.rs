@@ -32,8 +32,6 @@ pub struct Parts {
     pub phases: Phases,
     /// Counts of calls by their end.
     pub ledger: Arc<Ledger>,
-    /// Bytes of messages in memory.
-    pub budget: Arc<ByteBudget>,
 }
 
 /// All in one: the front door and the models in one process.
@@ -47,11 +45,10 @@ pub fn serve(config: &Config, repository: Repository, engines: Engines) -> Parts
 
     let phases = Phases::default();
     let ledger = Arc::new(Ledger::default());
-    let budget = ByteBudget::new(config.limits.message_bytes.get());
     let calls = Calls {
         service: stages,
         rules: rules(config),
-        budget: budget.clone(),
+        budget: ByteBudget::new(config.limits.message_bytes.get()),
         ledger: ledger.clone(),
         phases: phases.clone(),
     };
@@ -69,7 +66,7 @@ pub fn serve(config: &Config, repository: Repository, engines: Engines) -> Parts
         .with(status_server(tensorflow, limit))
         .with(health_server(HealthService::new(readiness), limit));
     let front = if config.reflection.enabled { reflection(front) } else { front };
-    Parts { front: Arc::new(front), catalog, phases, ledger, budget }
+    Parts { front: Arc::new(front), catalog, phases, ledger }
 }
 
 fn rules(config: &Config) -> Rules {
