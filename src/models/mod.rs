@@ -26,5 +26,7 @@ pub use labels::Labels;
 pub use policy::{Policy, VersionLabels};
 pub use repository::{Contents, Found, ModelFile, Repository, RepositoryError, Scan};
 pub use served::{LoadPlan, Ready, Served};
-pub use settings::{BatchSettings, SETTINGS_FILE, Settings};
+pub use settings::{
+    BatchSettings, CallerTimeout, DimSettings, OnTimeout, Oversized, QueueSettings, SETTINGS_FILE, Settings,
+};
 pub use table::{IndexEntry, VersionState};

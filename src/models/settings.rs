@@ -1,5 +1,7 @@
 //! What `model.toml` says of a model.
 
+mod batch;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -13,8 +15,10 @@ use super::labels::Labels;
 use super::policy::{Policy, VersionLabels};
 use crate::config::keys::settings;
 use crate::config::problem::{explained, shown};
-use crate::config::{self, ConfigError, Period, Problem, Setting};
+use crate::config::{self, ConfigError, Problem, Setting};
 use crate::error::{Error, Kind, Result};
+
+pub use batch::{BatchSettings, CallerTimeout, DimSettings, OnTimeout, Oversized, QueueSettings};
 
 /// The file, beside a model's versions.
 pub const SETTINGS_FILE: &str = "model.toml";
@@ -25,10 +29,6 @@ const LARGEST: u64 = 1 << 20;
 const MOST_INSTANCES: usize = 256;
 /// The same bound as that of the process's limits.
 const MOST_CALLS: usize = 1_000_000_000;
-/// The longest list of rows that can be a good idea.
-const MOST_ROWS: usize = 65_536;
-/// Longer than any caller would wait for company.
-const LONGEST_DELAY: Period = Period::seconds(10);
 
 settings! {
     /// Settings of one model. Every key is optional.
@@ -55,16 +55,6 @@ settings! {
     tables {
         /// How calls are merged.
         batch: BatchSettings,
-    }
-}
-
-settings! {
-    /// How calls are merged.
-    pub struct BatchSettings {
-        /// Rows along the batch axis; 1 turns merging off. Without it, 32 where the model allows it.
-        max_batch: Option<usize> = None => "16",
-        /// How long a call may wait for others while there is room to run it.
-        max_delay: Period = Period::ZERO,
     }
 }
 
@@ -100,19 +90,15 @@ impl Settings {
             let wrong = found.filter(|found| !(1..=most).contains(found));
             wrong.map(|found| problem(key, format!("found {found}, allowed is 1 to {most}")))
         };
-        let delay = (self.batch.max_delay > LONGEST_DELAY).then(|| {
-            problem("batch.max_delay", format!("found {}, allowed is at most {LONGEST_DELAY}", self.batch.max_delay))
-        });
         let device = self.device.is_empty().then(|| problem("device", "found \"\", allowed is a device".into()));
         [
             range("instances", self.instances, MOST_INSTANCES),
             range("max_in_flight", self.max_in_flight, MOST_CALLS),
-            range("batch.max_batch", self.batch.max_batch, MOST_ROWS),
-            delay,
             device,
         ]
         .into_iter()
         .flatten()
+        .chain(self.batch.out_of_range())
         .collect()
     }
 
@@ -159,6 +145,7 @@ mod tests {
     use serde::Deserialize;
 
     use super::*;
+    use crate::config::Period;
     use crate::infer::Version;
 
     fn read(text: &str) -> Result<Settings, String> {
@@ -182,13 +169,20 @@ mod tests {
         let settings = read(
             "versions = [1, 3]\nversion_labels = { stable = 3 }\ndevice = \"cuda:0\"\nfallback = true\n\
              instances = 2\npure = false\nmax_in_flight = 9\nlabels = { probs = \"labels.txt\" }\n\
-             [batch]\nmax_batch = 16\nmax_delay = \"2ms\"\n[session]\nintra_op_threads = 1",
+             [batch]\nmax_batch = 16\nmax_delay = \"2ms\"\n\
+             dims.length = { buckets = [8, 16], mask = \"mask\" }\n\
+             priority_levels = 3\nlevels.1 = { timeout = \"5ms\", on_timeout = \"delay\" }\n[session]\nintra_op_threads = 1",
         );
         let settings = settings.unwrap();
         assert_eq!(settings.version_labels.get("stable"), Version::new(3));
         assert_eq!((settings.device.as_str(), settings.fallback, settings.pure), ("cuda:0", true, false));
         assert_eq!((settings.instances, settings.max_in_flight), (Some(2), Some(9)));
         assert_eq!((settings.batch.max_batch, settings.batch.max_delay), (Some(16), Period::millis(2)));
+        let length = DimSettings { buckets: vec![8, 16], pad: 0.0, mask: Some("mask".into()) };
+        assert_eq!(settings.batch.dims["length"], length);
+        assert_eq!(settings.batch.default_level(), 2);
+        assert_eq!(settings.batch.queue_of(1).timeout, Some(Period::millis(5)));
+        assert_eq!(settings.batch.queue_of(2), QueueSettings::default());
         assert_eq!(settings.labels["probs"].names(), ["zero", "one", "", "three"]);
         assert_eq!(settings.labels["probs"].name(4), None);
     }
@@ -197,13 +191,22 @@ mod tests {
     fn mistakes_name_the_file_the_key_what_was_found_and_what_is_allowed() {
         for (text, told) in [
             ("instance = 2", "model.toml: instance: unknown key, did you mean instances?; allowed here are versions,"),
-            ("[batch]\nsize = 2", "model.toml: batch.size: unknown key; allowed here are max_batch, max_delay"),
-            ("batch = 2", "model.toml: batch: found 2, allowed is a table with the keys max_batch, max_delay"),
+            ("[batch]\nsize = 2", "model.toml: batch.size: unknown key; allowed here are max_batch, axis, max_"),
+            ("batch = 2", "model.toml: batch: found 2, allowed is a table with the keys max_batch, axis"),
             ("versions = \"newest\"", "model.toml: versions: found \"newest\", allowed is \"latest\", \"latest N\""),
             ("versions = []", "model.toml: versions: found a list, allowed is \"latest\""),
             ("instances = \"2\"", "model.toml: instances: found \"2\", allowed is a whole number"),
             ("instances = 0", "model.toml: instances: found 0, allowed is 1 to 256"),
             ("batch.max_batch = 0", "model.toml: batch.max_batch: found 0, allowed is 1 to 65536"),
+            ("batch.priority_levels = 0", "model.toml: batch.priority_levels: found 0, allowed is 1 to 16"),
+            ("batch.default_priority = 2", "model.toml: batch.default_priority: found 2, allowed is 1 to priority_"),
+            ("batch.levels.2 = {}", "model.toml: batch.levels: found \"2\", allowed is a level of 1 to priority_lev"),
+            ("batch.levels.1 = { wait = 3 }", "model.toml: batch.levels.1.wait: found 3, allowed is a table of lev"),
+            ("batch.queue.timeout = 3", "model.toml: batch.queue.timeout: found 3, allowed is a table such as"),
+            ("batch.allowed_sizes = [4, 2]", "model.toml: batch.allowed_sizes: found [4, 2], allowed is whole num"),
+            ("batch.dims.n.buckets = []", "model.toml: batch.dims.n.buckets: found [], allowed is whole numbers of"),
+            ("batch.dims.n = {}", "model.toml: batch.dims.n: found a table, allowed is a table of symbols, such as"),
+            ("batch.oversized = \"cut\"", "model.toml: batch.oversized: found \"cut\", allowed is \"split\" or \"ref"),
             ("batch.max_delay = \"1m\"", "model.toml: batch.max_delay: found 60s, allowed is at most 10s"),
             (
                 "version_labels = { stable = \"3\" }",
