@@ -37,6 +37,13 @@ def test_every_type_comes_back_bit_by_bit(client, datatype, count):
     assert same(result.as_numpy("y"), x)
 
 
+def test_all_types_come_back_from_one_call(client):
+    inputs = {identity_model(datatype).replace("identity", "x"): samples(datatype, (3, 5)) for datatype in NUMPY}
+    result = infer(client, "batch_echo_all", **inputs)
+    for name, x in inputs.items():
+        assert same(result.as_numpy(name.replace("x_", "y_")), x), name
+
+
 @pytest.mark.parametrize("rank", SHAPES)
 @pytest.mark.parametrize("datatype", NUMPY)
 def test_every_rank_comes_back_with_its_shape(ranks, triton_client, datatype, rank):

@@ -133,3 +133,22 @@ def test_language_of_texts_of_several_lengths(example_client):
 def test_language_of_several_texts_at_once(example_client):
     texts = [text(content, 40) for content in ("Привет, как дела?", "See you tomorrow", "Merhaba")]
     expect_the_same(example_client, session(EXAMPLES, "language"), "language", bytes=np.array(texts, np.int64))
+
+
+@pytest.mark.parametrize("lengths", [(1,), (7,), (64,), (3, 1, 20)])
+def test_sequences_with_padding(client, lengths):
+    ids = np.random.default_rng(SEED).integers(0, 50, (len(lengths), max(lengths)))
+    mask = (np.arange(max(lengths)) < np.array(lengths)[:, None]).astype(np.int64)
+    reference = session(FIXTURES, "tiny_encoder")
+    expect_the_same(client, reference, "tiny_encoder", input_ids=ids, attention_mask=mask)
+    expect_the_same(client, session(FIXTURES, "row_mean"), "row_mean", x=random(*mask.shape), mask=mask)
+
+
+@pytest.mark.parametrize("batch", [0, 1, 5])
+def test_models_that_are_hard_or_impossible_to_batch(client, batch):
+    x = random(batch, 4)
+    expect_the_same(client, session(FIXTURES, "detections"), "detections", image=x)
+    threshold = np.array(0.1, np.float32)
+    expect_the_same(client, session(FIXTURES, "scalar_side"), "scalar_side", x=x, threshold=threshold)
+    expect_the_same(client, session(FIXTURES, "unnamed_batch"), "unnamed_batch", x=x)
+    expect_the_same(client, session(FIXTURES, "time_major"), "time_major", x=random(6, batch, 3))
