@@ -18,12 +18,12 @@ use http::Request;
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use infergate::accept::{BodyRules, ByteBudget, Calls, Deadlines, OpenInference, Phases, Rules};
-use infergate::batch::{Batcher, Bounds};
+use infergate::batch::{self, Batcher, Bounds};
 use infergate::compute::{Engine, Identity, Loaded, Runners};
 use infergate::error::Result;
 use infergate::infer::{Interest, Version};
 use infergate::observe::Statistics;
-use infergate::tensor::{DType, Dim, Signature, Tensor, TensorSpec, aligned};
+use infergate::tensor::{BatchAxis, DType, Dim, Signature, Tensor, TensorSpec, aligned};
 use infergate::wire::proto::inference::ModelInferRequest;
 use infergate::wire::proto::inference::model_infer_request::InferInputTensor;
 use prost::Message;
@@ -82,11 +82,11 @@ impl Engine for Mirror {
     }
 }
 
-fn calls(seen: Arc<AtomicUsize>) -> Calls<Batcher<Runners>> {
+fn calls(seen: Arc<AtomicUsize>, max_batch: usize) -> Calls<Batcher<Runners>> {
     let spec = |name: &'static str| TensorSpec {
         name: ByteString::from_static(name),
         dtype: DType::Fp32,
-        dims: vec![Dim::Free(None)],
+        dims: vec![Dim::Free(Some("batch".into())), Dim::Free(None)],
         optional: false,
     };
     let signature = Signature { inputs: vec![spec("x")], outputs: vec![spec("y")] };
@@ -94,8 +94,14 @@ fn calls(seen: Arc<AtomicUsize>) -> Calls<Batcher<Runners>> {
     let identity = Identity { model: "mirror".parse().expect("a name"), version: Version::new(1).expect("a version") };
     let runners = Runners::start(identity, loaded, None, Arc::new(Statistics::default())).expect("a thread");
     let minute = Duration::from_secs(60);
+    let rules = batch::Rules {
+        axis: BatchAxis::find(&signature, None, false).ok(),
+        max_batch,
+        ..batch::Rules::call_by_call(Bounds { calls: 16, bytes: 1 << 30 })
+    };
+    let leaving = tokio::sync::watch::channel(false).1;
     Calls {
-        service: Batcher::new(runners, Arc::new(signature), Bounds { calls: 16, bytes: 1 << 30 }),
+        service: Batcher::new(runners, Arc::new(signature), rules, Arc::default(), leaving).expect("good rules"),
         rules: Rules {
             deadlines: Deadlines { default: minute, max: minute },
             body: BodyRules { message_size: 64 << 20, first_byte: minute, min_rate: 0 },
@@ -110,7 +116,7 @@ fn calls(seen: Arc<AtomicUsize>) -> Calls<Batcher<Runners>> {
 
 /// A call's message with its prefix, in frames.
 fn frames(bytes: usize) -> Vec<Bytes> {
-    let shape = vec![(bytes / 4) as i64];
+    let shape = vec![1, (bytes / 4) as i64];
     let input = InferInputTensor { name: "x".into(), datatype: "FP32".into(), shape, ..Default::default() };
     let request = ModelInferRequest {
         model_name: "mirror".into(),
@@ -136,9 +142,9 @@ async fn call(calls: &Calls<Batcher<Runners>>, frames: &[Bytes]) -> Vec<Bytes> {
     parts
 }
 
-async fn measure(bytes: usize) {
+async fn measure(bytes: usize, max_batch: usize) {
     let seen = Arc::new(AtomicUsize::new(0));
-    let (calls, frames) = (calls(seen.clone()), frames(bytes));
+    let (calls, frames) = (calls(seen.clone(), max_batch), frames(bytes));
     for _ in 0..5 {
         call(&calls, &frames).await;
     }
@@ -155,7 +161,7 @@ async fn measure(bytes: usize) {
     let [allocations, allocated, large] = [0, 1, 2].map(|index| (after[index] - before[index]) as f64 / CALLS as f64);
     let aligned = seen.load(Relaxed).is_multiple_of(aligned::ALIGNMENT);
     println!(
-        "{bytes:>9} B tensor: {allocations:>5.1} allocations, {allocated:>11.0} B allocated, {large:.1} buffers of its \
+        "{bytes:>9} B tensor, batches of {max_batch:>2}: {allocations:>5.1} allocations, {allocated:>11.0} B allocated, {large:.1} buffers of its \
          size; at the engine {}; answer {}",
         if aligned { "aligned to 64" } else { "aligned to its elements" },
         if shared == CALLS { "shares the engine's memory" } else { "copied beside its header" },
@@ -166,7 +172,9 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         for bytes in [256, 8 << 10, 64 << 10, 1 << 20, 16 << 20] {
-            measure(bytes).await;
+            for max_batch in [1, 32] {
+                measure(bytes, max_batch).await;
+            }
         }
     });
 }

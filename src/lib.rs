@@ -25,6 +25,8 @@ pub mod observe;
 
 // The shared words.
 
+/// What a run costs, learnt while models run.
+pub mod cost;
 /// Why a call failed, whose doing it was, whether to try again.
 pub mod error;
 /// The seams `Infer` and `Place`, and the types of a call.

@@ -1,23 +1,32 @@
-//! The service in front of a place: checks a call, lets it wait, and starts it once the place grants a slot.
+//! The service in front of a place: checks a call, lets it wait, and starts it, alone or with others, once the place
+//! grants a slot.
 //!
 //! There is no task that drives the queue. Whoever changes something drives it in place: a call that comes in, and the
-//! place when it wakes the queue's waker, which for an instance is its own thread between two runs.
+//! place when it wakes the queue's waker, which for an instance is its own thread between two runs. Only where calls
+//! are to wait for company although a slot is free, a timer does.
 
-use std::future::Future;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
-use std::task::{Context, Poll, Wake, Waker, ready};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tower::Service;
 
-use super::queue::{Bounds, Queue, Ticket, Waiting};
+use super::call::{Ask, Entry};
+use super::closing::{Moment, Taken};
+use super::lane::Waiting;
+use super::margin::Margin;
+use super::queue::Queue;
+use super::rules::Rules;
+use super::running;
+use super::shape::Shaper;
+use super::tuner::Tuner;
+use super::waiter::{Answering, Waiter};
 use crate::error::{Error, Kind, Result};
-use crate::infer::{
-    Batch, InferRequest, InferResponse, Interest, Outcome, Parameter, Parameters, Place, Slot, Stage, Timeline,
-};
+use crate::infer::{InferRequest, InferResponse, Place, Slot};
+use crate::observe::QueueGauges;
 use crate::tensor::Signature;
 
 /// Queues calls in front of a place. Clones share the queue; the place is dropped with the last of them, once what
@@ -26,33 +35,59 @@ pub struct Batcher<P: Place> {
     shared: Arc<Shared<P>>,
 }
 
-struct Shared<P: Place> {
-    signature: Arc<Signature>,
+pub(super) struct Shared<P: Place> {
+    pub(super) rules: Rules,
+    pub(super) shaper: Shaper,
     state: Mutex<State<P>>,
     /// Drives the queue when the place wakes it; holds the queue weakly, since the place may keep it for long.
     waker: Waker,
-    /// A moving mean of how long the engine takes, for the hint of a refusal.
-    execution_nanos: AtomicU64,
-    /// How many waited when the queue was last driven, for reports: they need not wait for its lock.
-    waiting: AtomicU32,
+    pub(super) margin: Margin,
+    pub(super) gauges: Arc<QueueGauges>,
+    /// How long the last run took, in nanoseconds.
+    pub(super) last_run: AtomicU64,
+    leaving: watch::Receiver<bool>,
+    /// Where timers run: the queue may be driven on a thread that is not the runtime's.
+    runtime: OnceLock<Handle>,
 }
 
-struct State<P> {
-    queue: Queue,
+pub(super) struct State<P> {
+    pub(super) queue: Queue,
+    pub(super) tuner: Option<Tuner>,
+    /// Batches that were started and are not over.
+    pub(super) in_flight: usize,
     place: P,
+    /// When the timer rings that was set first of those that have not.
+    timer: Option<Instant>,
 }
 
 impl<P: Place> Batcher<P> {
-    /// A queue within `bounds` in front of `place`, for calls that fit `signature`.
-    pub fn new(place: P, signature: Arc<Signature>, bounds: Bounds) -> Batcher<P> {
+    /// A queue in front of `place`, for calls that fit `signature`. `gauges` tell of it; once `leaving` says so, nothing
+    /// waits for company any more.
+    ///
+    /// # Errors
+    /// A sentence where the rules name a dimension or an input that the model does not have.
+    pub fn new(
+        place: P,
+        signature: Arc<Signature>,
+        rules: Rules,
+        gauges: Arc<QueueGauges>,
+        leaving: watch::Receiver<bool>,
+    ) -> Result<Batcher<P>, String> {
+        let shaper = Shaper::new(signature, &rules)?;
+        let tuner = rules.slo_p99.map(|slo| Tuner::new(slo, rules.max_delay));
+        gauges.delay(if tuner.is_some() { Duration::ZERO } else { rules.max_delay });
         let shared = Arc::new_cyclic(|queue: &Weak<Shared<P>>| Shared {
-            signature,
-            state: Mutex::new(State { queue: Queue::new(bounds), place }),
+            state: Mutex::new(State { queue: Queue::new(&rules), tuner, in_flight: 0, place, timer: None }),
+            rules,
+            shaper,
             waker: Waker::from(Arc::new(DriveInPlace(queue.clone()))),
-            execution_nanos: AtomicU64::new(0),
-            waiting: AtomicU32::new(0),
+            margin: Margin::default(),
+            gauges,
+            last_run: AtomicU64::new(0),
+            leaving,
+            runtime: OnceLock::new(),
         });
-        Batcher { shared }
+        Ok(Batcher { shared })
     }
 }
 
@@ -73,106 +108,173 @@ impl<P: Place> Service<InferRequest> for Batcher<P> {
 
     fn call(&mut self, request: InferRequest) -> Answering<P> {
         match self.shared.accept(request) {
-            Ok(waiter) => Answering { state: Answer::Waited(waiter) },
-            Err(error) => Answering { state: Answer::Refused(Some(error)) },
+            Ok(waiter) => Answering::waiting(waiter),
+            Err(error) => Answering::refused(error),
         }
     }
+}
+
+/// The time. The runtime's clock stands still and leaps in tests; elsewhere it is the system's.
+pub(super) fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+/// What is to be done next.
+enum Step<S> {
+    /// These calls are to be run.
+    Run(S, Box<Taken>),
+    /// All that waited was late.
+    Again(S),
+    /// Nothing before that time, unless something happens.
+    Hold(Instant),
+    /// Nothing until something happens.
+    Rest,
 }
 
 impl<P: Place> Shared<P> {
-    fn accept(self: &Arc<Self>, request: InferRequest) -> Result<Waiter<P>> {
-        refuse_sequences(&request.parameters)?;
-        self.signature.check_inputs(&request.inputs)?;
-        self.signature.check_outputs(request.outputs.iter().map(|wanted| &wanted.name))?;
-        let now = Instant::now();
-        request.members.iter().for_each(|member| member.timeline.end(Stage::Admit, now));
-        let timeline = request.members[0].timeline.clone();
-        let rows = self.signature.rows(&request.inputs) as usize;
-        let (reply, answer) = oneshot::channel();
-        let interest = Interest::of(1);
-        let ticket = {
-            let queue = &mut self.state().queue;
-            if !queue.has_room(request.bytes()) {
-                return Err(self.full(queue.len()));
-            }
-            queue.push(Waiting { request: Box::new(request), rows, reply, interest: interest.clone() })
+    fn accept(self: &Arc<Self>, mut request: InferRequest) -> Result<Waiter<P>> {
+        let now = now();
+        let ask = Ask::of(&request.parameters, &self.rules)?;
+        self.shaper.signature.check_inputs(&request.inputs)?;
+        self.shaper.signature.check_outputs(request.outputs.iter().map(|wanted| &wanted.name))?;
+        let measured = self.shaper.measure(&mut request);
+        let entry = Entry::new(request, measured, ask, &self.rules, &self.shaper, now)?;
+        let tickets = {
+            let mut state = self.state();
+            state.refuse(&entry, &self.rules, self.margin.get(), now)?;
+            entry
+                .calls
+                .into_iter()
+                .map(|(alike, waiting)| {
+                    let interest = waiting.interest.clone();
+                    (state.queue.push(alike, waiting), interest)
+                })
+                .collect()
         };
+        if self.delays() {
+            self.runtime.get_or_init(Handle::current);
+        }
         self.drive();
-        Ok(Waiter { shared: self.clone(), ticket, interest, answer, timeline, answered: false })
+        Ok(Waiter::new(self.clone(), tickets, entry.answer, entry.wait))
+    }
+
+    fn delays(&self) -> bool {
+        self.rules.slo_p99.is_some() || !self.rules.max_delay.is_zero()
     }
 
     /// Starts as much of what waits as the place takes now.
-    fn drive(self: &Arc<Self>) {
+    pub(super) fn drive(self: &Arc<Self>) {
         let mut cx = Context::from_waker(&self.waker);
         loop {
             let mut late = Vec::new();
-            let granted = {
+            let step = {
                 let mut state = self.state();
-                let granted = state.next(&mut cx, &mut late);
-                self.waiting.store(state.queue.len() as u32, Ordering::Relaxed);
-                granted
+                let moment = self.moment(&state);
+                let step = state.next(&mut cx, &moment, &mut late);
+                self.gauges.waiting(state.queue.len());
+                step
             };
             // Answers wake tasks and a slot that is given back wakes others, so neither happens under the lock.
-            for Waiting { reply, .. } in late {
-                let _ = reply.send(Err(Error::late("waiting for an instance")));
-            }
-            match granted {
-                Some((slot, Some(waiting))) => slot.run(self.batch(waiting)),
-                Some((slot, None)) => drop(slot),
-                None => return,
+            late.into_iter().for_each(answer_late);
+            match step {
+                Step::Run(slot, taken) => match running::batch(self, taken) {
+                    Some(batch) => slot.run(batch),
+                    None => drop(slot),
+                },
+                Step::Again(slot) => drop(slot),
+                Step::Hold(until) => return self.set_timer(until),
+                Step::Rest => return,
             }
         }
     }
 
-    fn batch(self: &Arc<Self>, Waiting { request, reply, interest, .. }: Waiting) -> Batch {
-        let shared = Arc::downgrade(self);
-        let timelines: smallvec::SmallVec<[Timeline; 1]> =
-            request.members.iter().map(|member| member.timeline.clone()).collect();
-        Batch::new(request, interest, move |mut result| {
-            if let (Ok(response), Some(shared)) = (&mut result, shared.upgrade()) {
-                shared.learn(response.execution.load.execution);
-                response.execution.load.waiting = shared.waiting.load(Ordering::Relaxed);
+    fn moment(&self, state: &State<P>) -> Moment {
+        let delay = state.tuner.as_ref().map_or(self.rules.max_delay, Tuner::delay);
+        let leaving = !delay.is_zero() && *self.leaving.borrow();
+        Moment { now: now(), delay, margin: self.margin.get(), leaving }
+    }
+
+    /// Drives the queue at `until`, or once the process is leaving.
+    fn set_timer(self: &Arc<Self>, until: Instant) {
+        {
+            let timer = &mut self.state().timer;
+            if timer.is_some_and(|rings| rings <= until) {
+                return;
             }
-            let now = Instant::now();
-            timelines.iter().for_each(|timeline| timeline.end(Stage::Split, now));
-            let _ = reply.send(result);
-        })
+            *timer = Some(until);
+        }
+        let (queue, mut leaving) = (Arc::downgrade(self), self.leaving.clone());
+        let Some(runtime) = self.runtime.get() else { return };
+        runtime.spawn(async move {
+            tokio::select! {
+                () = tokio::time::sleep_until(until.into()) => {}
+                Ok(_) = leaving.wait_for(|leaving| *leaving) => {}
+            }
+            if let Some(queue) = queue.upgrade() {
+                queue.state().timer.take_if(|rings| *rings == until);
+                queue.drive();
+            }
+        });
     }
 
-    /// Moves the mean by an eighth towards the newest run.
-    fn learn(&self, execution: Duration) {
-        let (mean, newest) = (self.execution_nanos.load(Ordering::Relaxed), execution.as_nanos() as u64);
-        let mean = if mean == 0 { newest } else { mean - mean / 8 + newest / 8 };
-        self.execution_nanos.store(mean, Ordering::Relaxed);
-    }
-
-    fn full(&self, waiting: usize) -> Error {
-        let execution = Duration::from_nanos(self.execution_nanos.load(Ordering::Relaxed));
-        Error::overloaded(format!("the queue is full, {waiting} calls wait"), execution * waiting as u32)
-    }
-
-    fn state(&self) -> MutexGuard<'_, State<P>> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State<P>> {
         self.state.lock().expect("nothing panics while the queue is held")
+    }
+
+    /// How long a run takes that is made now.
+    pub(super) fn run_time(&self) -> Duration {
+        Duration::from_nanos(self.last_run.load(Relaxed))
     }
 }
 
-/// A model that keeps state between the calls of a sequence would answer wrongly here, and nobody would know.
-fn refuse_sequences(parameters: &Parameters) -> Result<()> {
-    match parameters.get("sequence_id") {
-        None | Some(Parameter::Int(0) | Parameter::Uint(0)) => Ok(()),
-        Some(Parameter::String(id)) if id.is_empty() => Ok(()),
-        Some(_) => Err(Error::unsupported("sequences are not served: leave out sequence_id")),
-    }
+fn answer_late(waiting: Waiting) {
+    let error = match waiting.due <= now() {
+        true => Error::late("waiting for an instance"),
+        false => Error::new(Kind::Late, "it could not be answered by its deadline any more"),
+    };
+    waiting.reply.send(Err(error));
 }
 
 impl<P: Place> State<P> {
-    /// A granted slot with the call to run in it; without one where all that waited was late.
-    fn next(&mut self, cx: &mut Context<'_>, late: &mut Vec<Waiting>) -> Option<(P::Slot, Option<Waiting>)> {
-        let backlog = self.queue.backlog()?;
-        match self.place.poll_slot(cx, &backlog) {
-            Poll::Ready(slot) => Some((slot, self.queue.pop(Instant::now(), late))),
-            Poll::Pending => None,
+    fn next(&mut self, cx: &mut Context<'_>, moment: &Moment, late: &mut Vec<Waiting>) -> Step<P::Slot> {
+        let Some(backlog) = self.queue.backlog() else { return Step::Rest };
+        if !moment.delay.is_zero()
+            && let Some(until) = self.queue.hold(moment)
+        {
+            return Step::Hold(until);
         }
+        let Poll::Ready(slot) = self.place.poll_slot(cx, &backlog) else { return Step::Rest };
+        match self.queue.take(slot.rows(), moment, late) {
+            Some(taken) => {
+                self.in_flight += 1;
+                Step::Run(slot, Box::new(taken))
+            }
+            None => Step::Again(slot),
+        }
+    }
+
+    /// How long a call that comes now is predicted to wait.
+    pub(super) fn wait(&self) -> Duration {
+        self.queue.predicted(self.in_flight)
+    }
+
+    /// Refuses what there is no room for, or what would be answered too late behind all that waits.
+    fn refuse(&self, entry: &Entry, rules: &Rules, margin: Duration, now: Instant) -> Result<()> {
+        let wait = self.wait();
+        let (level, bytes) = (entry.level(), entry.bytes());
+        if !self.queue.has_room(level, entry.calls.len(), bytes) {
+            let waiting = self.queue.len();
+            return Err(Error::overloaded(format!("the queue is full, {waiting} calls wait"), wait));
+        }
+        let last_level = level + 1 == rules.levels.len();
+        if last_level && !self.queue.is_empty() && self.queue.is_hopeless(&entry.calls[0].1, wait + margin, now) {
+            let (left, wait) = (entry.left(now).as_millis(), wait.as_millis());
+            return Err(Error::overloaded(
+                format!("the calls that wait take about {wait} ms, and this one has {left} ms"),
+                self.wait(),
+            ));
+        }
+        Ok(())
     }
 }
 
@@ -190,48 +292,5 @@ impl<P: Place> Wake for DriveInPlace<P> {
     }
 }
 
-/// The future of one call. Dropping it takes the call out of the queue, or stops its run where nobody else waits.
-pub struct Answering<P: Place> {
-    state: Answer<P>,
-}
-
-enum Answer<P: Place> {
-    Refused(Option<Error>),
-    Waited(Waiter<P>),
-}
-
-struct Waiter<P: Place> {
-    shared: Arc<Shared<P>>,
-    ticket: Ticket,
-    interest: Arc<Interest>,
-    answer: oneshot::Receiver<Outcome>,
-    timeline: Timeline,
-    answered: bool,
-}
-
-impl<P: Place> Future for Answering<P> {
-    type Output = Result<InferResponse>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match &mut self.state {
-            Answer::Refused(error) => Poll::Ready(Err(error.take().expect("a future is not polled after its end"))),
-            Answer::Waited(waiter) => {
-                let answer = ready!(Pin::new(&mut waiter.answer).poll(cx));
-                waiter.answered = true;
-                waiter.timeline.end(Stage::Return, Instant::now());
-                let answer = answer.unwrap_or_else(|_| Err(Error::new(Kind::Draining, "the model was unloaded")));
-                Poll::Ready(answer.map(|response| *response))
-            }
-        }
-    }
-}
-
-impl<P: Place> Drop for Waiter<P> {
-    fn drop(&mut self) {
-        if !self.answered {
-            // Whatever it held is freed outside of the lock.
-            let _queued = self.shared.state().queue.remove(self.ticket);
-            self.interest.leave();
-        }
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -1,186 +1,289 @@
-//! The queue as plain data: who waits, in the order of their deadlines, within bounds. It knows no clock, no place and
-//! no thread; `now` is passed in.
+//! The queue as plain data: who waits, and who goes next with whom. It knows no clock, no place and no thread; `now` is
+//! passed in.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::Instant;
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
+use slab::Slab;
+use smallvec::SmallVec;
 
-use crate::infer::{Backlog, InferRequest, Interest, Outcome};
+use super::closing::{self, Moment, Scope, Taken};
+use super::fair::{self, Turns};
+use super::lane::{Lane, Place, Waiting, trusted_for};
+use super::rules::{Bounds, Level, Rules};
+use super::shape::Alike;
+use crate::cost::{Cost, Work};
+use crate::infer::{Backlog, Close};
 
-/// How much may wait.
+/// Lanes that are kept although nothing waits in them, so that the next call finds its own made.
+const IDLE_LANES: usize = 64;
+
+/// Where a call waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Bounds {
-    /// Calls.
-    pub calls: usize,
-    /// Bytes of their inputs.
-    pub bytes: usize,
+pub(super) struct Ticket {
+    lane: usize,
+    level: usize,
+    place: Place,
 }
 
-/// A call that waits, and where its answer goes.
-#[derive(Debug)]
-pub(super) struct Waiting {
-    pub(super) request: Box<InferRequest>,
-    pub(super) rows: usize,
-    pub(super) reply: oneshot::Sender<Outcome>,
-    pub(super) interest: Arc<Interest>,
-}
-
-/// The place of a call in the queue: earliest deadline first, and of equal ones in the order in which they came.
-pub(super) type Ticket = (Instant, u64);
-
-/// Calls that wait.
+/// Calls that wait, in a lane for each shape.
 #[derive(Debug)]
 pub(super) struct Queue {
     bounds: Bounds,
-    waiting: BTreeMap<Ticket, Waiting>,
+    levels: Vec<LevelState>,
+    sizes: closing::Sizes,
+    lanes: Slab<Lane>,
+    known: HashMap<Alike, usize>,
+    /// Lanes in which something waits.
+    busy: Vec<usize>,
+    lane_turns: Turns,
+    level_turns: Turns,
+    calls: usize,
     rows: usize,
     bytes: usize,
+    /// Predicted execution time of all that waits, in nanoseconds.
+    nanos: f64,
     next: u64,
+    cost: Cost,
+}
+
+#[derive(Debug)]
+struct LevelState {
+    calls: usize,
+    most: usize,
+    served: f64,
+    weight: f64,
 }
 
 impl Queue {
-    pub(super) fn new(bounds: Bounds) -> Queue {
-        Queue { bounds, waiting: BTreeMap::new(), rows: 0, bytes: 0, next: 0 }
+    pub(super) fn new(rules: &Rules) -> Queue {
+        let count = rules.levels.len();
+        let level = |(index, level): (usize, &Level)| LevelState {
+            calls: 0,
+            most: level.calls,
+            served: 0.0,
+            weight: fair::weight(index, count),
+        };
+        Queue {
+            bounds: rules.bounds,
+            levels: rules.levels.iter().enumerate().map(level).collect(),
+            sizes: closing::Sizes { max: rules.max_batch, allowed: rules.allowed_sizes.clone() },
+            lanes: Slab::new(),
+            known: HashMap::new(),
+            busy: Vec::new(),
+            lane_turns: Turns::default(),
+            level_turns: Turns::default(),
+            calls: 0,
+            rows: 0,
+            bytes: 0,
+            nanos: 0.0,
+            next: 0,
+            cost: Cost::default(),
+        }
     }
 
     /// What waits; `None` where nothing does.
     pub(super) fn backlog(&self) -> Option<Backlog> {
-        let ((earliest_deadline, _), _) = self.waiting.first_key_value()?;
-        let earliest_deadline = *earliest_deadline;
-        Some(Backlog { calls: self.waiting.len(), rows: self.rows, bytes: self.bytes, earliest_deadline })
+        let deadlines = self.busy.iter().filter_map(|lane| self.lanes[*lane].earliest_deadline());
+        let earliest_deadline = deadlines.min()?;
+        Some(Backlog { calls: self.calls, rows: self.rows, bytes: self.bytes, earliest_deadline })
     }
 
     /// Calls that wait.
     pub(super) fn len(&self) -> usize {
-        self.waiting.len()
+        self.calls
     }
 
-    /// Whether a call of so many bytes may wait. One that is larger than the bound on bytes waits alone, so that no
-    /// bound makes it unanswerable.
-    pub(super) fn has_room(&self, bytes: usize) -> bool {
-        let fits = self.bytes + bytes <= self.bounds.bytes || self.waiting.is_empty();
-        fits && self.waiting.len() < self.bounds.calls
+    /// Whether so many calls of so many bytes in all may wait on that level. A call that is larger than the bound on
+    /// bytes waits alone, so that no bound makes it unanswerable.
+    pub(super) fn has_room(&self, level: usize, calls: usize, bytes: usize) -> bool {
+        let fits = self.bytes.saturating_add(bytes) <= self.bounds.bytes || self.calls == 0;
+        let level = &self.levels[level];
+        fits && self.calls + calls <= self.bounds.calls.max(calls) && level.calls + calls <= level.most.max(calls)
+    }
+
+    /// What runs cost.
+    pub(super) fn cost(&mut self) -> &mut Cost {
+        &mut self.cost
+    }
+
+    /// How long what waits will take, where that can be told, with so many runs at one time.
+    pub(super) fn predicted(&self, parallel: usize) -> Duration {
+        Duration::from_nanos((self.nanos / parallel.max(1) as f64) as u64)
+    }
+
+    /// Whether nothing waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.calls == 0
+    }
+
+    /// Whether a call that came last would be answered too late if what waits takes so long.
+    pub(super) fn is_hopeless(&self, waiting: &Waiting, wait: Duration, now: Instant) -> bool {
+        let rows = waiting.rows.max((self.rows + waiting.rows).min(self.sizes.max));
+        let elements = waiting.elements / waiting.rows.max(1) * rows;
+        let Some(run) = self.cost.predict(Work { rows, elements, ..waiting.work() }) else { return false };
+        let trusted = self.cost.is_fresh(trusted_for(run), now);
+        trusted && now + wait + run > waiting.deadline && self.is_last(waiting.order)
+    }
+
+    /// Whether nothing that waits is due later than `order`.
+    fn is_last(&self, order: Instant) -> bool {
+        let mut lanes = self.busy.iter().map(|lane| &self.lanes[*lane]);
+        lanes.all(|lane| lane.last_order().is_none_or(|last| last <= order))
     }
 
     /// Lets a call wait for which there is room.
-    pub(super) fn push(&mut self, waiting: Waiting) -> Ticket {
-        let ticket = (waiting.request.deadline(), self.next);
+    pub(super) fn push(&mut self, alike: Alike, mut waiting: Waiting) -> Ticket {
+        let lane = self.lane(alike);
+        if waiting.sizes.is_empty() {
+            waiting.own_shape = self.lanes[lane].shape;
+        }
+        waiting.nanos = self.share_of_full_batch(waiting.work());
+        let (level, place) = (waiting.level, Place { order: waiting.order, number: self.next });
         self.next += 1;
-        self.bytes += waiting.request.bytes();
+        self.calls += 1;
         self.rows += waiting.rows;
-        self.waiting.insert(ticket, waiting);
-        ticket
+        self.bytes += waiting.bytes;
+        self.nanos += waiting.nanos;
+        let state = &mut self.levels[level];
+        if state.calls == 0 {
+            state.served = self.level_turns.begin(state.served);
+        }
+        state.calls += 1;
+        let queue = &mut self.lanes[lane];
+        if queue.is_empty() {
+            queue.served = self.lane_turns.begin(queue.served);
+            self.busy.push(lane);
+        }
+        queue.push(place, waiting);
+        Ticket { lane, level, place }
     }
 
-    /// The call with the earliest deadline, without those whose deadline has passed: they are put into `late`.
-    pub(super) fn pop(&mut self, now: Instant, late: &mut Vec<Waiting>) -> Option<Waiting> {
-        while let Some((ticket, _)) = self.waiting.first_key_value() {
-            let ticket = *ticket;
-            let waiting = self.remove(ticket)?;
-            if ticket.0 > now {
-                return Some(waiting);
-            }
-            late.push(waiting);
+    fn lane(&mut self, alike: Alike) -> usize {
+        if let Some(lane) = self.known.get(&alike) {
+            return *lane;
         }
-        None
+        if self.lanes.len() >= self.busy.len() + IDLE_LANES {
+            self.lanes.retain(|_, lane| !lane.is_empty());
+            self.known.retain(|_, lane| self.lanes.contains(*lane));
+        }
+        let lane = self.lanes.insert(Lane::new(alike.shape(), self.levels.len()));
+        self.known.insert(alike, lane);
+        lane
     }
 
     /// Takes a call out, as when its caller has left.
     pub(super) fn remove(&mut self, ticket: Ticket) -> Option<Waiting> {
-        let waiting = self.waiting.remove(&ticket)?;
-        self.bytes -= waiting.request.bytes();
-        self.rows -= waiting.rows;
+        let waiting = self.lanes.get_mut(ticket.lane)?.remove(ticket.level, ticket.place)?;
+        self.forget(&waiting);
+        self.rest_if_empty(ticket.lane);
         Some(waiting)
+    }
+
+    fn forget(&mut self, waiting: &Waiting) {
+        self.calls -= 1;
+        self.rows -= waiting.rows;
+        self.bytes -= waiting.bytes;
+        // Sums of floating-point numbers drift; an empty queue takes no time.
+        self.nanos = if self.calls == 0 { 0.0 } else { (self.nanos - waiting.nanos).max(0.0) };
+        self.levels[waiting.level].calls -= 1;
+    }
+
+    fn rest_if_empty(&mut self, lane: usize) {
+        if self.lanes[lane].is_empty() {
+            self.busy.retain(|busy| *busy != lane);
+        }
+    }
+
+    /// Until when all that waits may wait for company; `None` where something should go now, or nothing waits.
+    pub(super) fn hold(&self, moment: &Moment) -> Option<Instant> {
+        let mut until = None;
+        for lane in &self.busy {
+            let at = closing::ripe_at(&self.lanes[*lane], &self.cost, &self.sizes, moment)?;
+            until = Some(until.map_or(at, |until: Instant| until.min(at)));
+        }
+        until
+    }
+
+    /// Takes the calls that go next, together. Those whose time is over, or that could not be answered in time any
+    /// more, are put into `late`.
+    pub(super) fn take(&mut self, room: usize, moment: &Moment, late: &mut Vec<Waiting>) -> Option<Taken> {
+        self.expire(moment.now, late);
+        loop {
+            let (lane, level, closed) = self.choose(moment)?;
+            let missed = late.len();
+            let queue = &mut self.lanes[lane];
+            let scope = Scope { cost: &self.cost, sizes: &self.sizes, room, moment };
+            let taken = closing::close(queue, level, &scope, late);
+            late[missed..].iter().for_each(|waiting| self.forget(waiting));
+            if let Some(mut taken) = taken {
+                taken.closed = if taken.closed == Close::SlotFree { closed } else { taken.closed };
+                self.charge(lane, &taken);
+                self.rest_if_empty(lane);
+                return Some(taken);
+            }
+            self.rest_if_empty(lane);
+        }
+    }
+
+    fn expire(&mut self, now: Instant, late: &mut Vec<Waiting>) {
+        let busy: SmallVec<[usize; 8]> = SmallVec::from_slice(&self.busy);
+        for lane in busy {
+            for level in 0..self.levels.len() {
+                while self.lanes[lane].front(level).is_some_and(|(_, waiting)| waiting.due <= now)
+                    && let Some(waiting) = self.lanes[lane].pop(level)
+                {
+                    self.forget(&waiting);
+                    late.push(waiting);
+                }
+            }
+            self.rest_if_empty(lane);
+        }
+    }
+
+    /// The level that has had the least of its share, and in it the lane whose turn it is.
+    fn choose(&self, moment: &Moment) -> Option<(usize, usize, Close)> {
+        let ripe: SmallVec<[(usize, Close); 8]> = self
+            .busy
+            .iter()
+            .filter_map(|lane| {
+                closing::ripe(&self.lanes[*lane], &self.cost, &self.sizes, moment).map(|closed| (*lane, closed))
+            })
+            .collect();
+        let levels = 0..self.levels.len();
+        let level = levels
+            .filter(|level| ripe.iter().any(|(lane, _)| self.lanes[*lane].has(*level)))
+            .min_by(|one, other| self.levels[*one].served.total_cmp(&self.levels[*other].served))?;
+        let waiting = ripe.iter().filter_map(|(lane, closed)| {
+            let queue = &self.lanes[*lane];
+            let (place, _) = queue.front(level)?;
+            Some(((*lane, *closed), queue.served, *place))
+        });
+        let (lane, closed) = fair::next(waiting)?;
+        Some((lane, level, closed))
+    }
+
+    /// Counts a run against the shares of its shape and of its calls' levels.
+    fn charge(&mut self, lane: usize, taken: &Taken) {
+        let nanos = self.cost.predict(taken.work).map_or(taken.rows as f64, |time| time.as_nanos() as f64);
+        let queue = &mut self.lanes[lane];
+        queue.served = self.lane_turns.serve(queue.served, nanos, 1.0);
+        for waiting in &taken.members {
+            let level = &mut self.levels[waiting.level];
+            let part = nanos * waiting.rows.max(1) as f64 / taken.rows.max(1) as f64;
+            level.served = self.level_turns.serve(level.served, part, level.weight);
+        }
+        taken.members.iter().for_each(|waiting| self.forget(waiting));
+    }
+
+    /// How long a call takes of a full batch of its shape, in nanoseconds; 0 where that is not known yet.
+    fn share_of_full_batch(&self, work: Work) -> f64 {
+        let rows = work.rows.max(1);
+        let full = self.sizes.max.max(rows);
+        let time = self.cost.predict(Work { rows: full, elements: work.elements / rows * full, ..work });
+        time.map_or(0.0, |time| time.as_nanos() as f64 * rows as f64 / full as f64)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::infer::{Member, Target, Timeline};
-    use crate::tensor::{DType, Shape, Tensor};
-
-    fn waiting(deadline: Instant, bytes: usize) -> Waiting {
-        let data = vec![0; bytes];
-        let tensor = Tensor::new("x".into(), DType::Uint8, Shape::new(&[bytes as i64]).unwrap(), data.into()).unwrap();
-        let member = Member { id: "".into(), deadline, trace: None, timeline: Timeline::start(deadline) };
-        let request = InferRequest::new(Target::parse("m".into(), "").unwrap(), [tensor], member);
-        Waiting { request: Box::new(request), rows: 1, reply: oneshot::channel().0, interest: Interest::of(1) }
-    }
-
-    #[derive(Debug, Clone)]
-    enum Step {
-        Push { deadline: u64, bytes: usize },
-        Pop { now: u64 },
-        Remove(prop::sample::Index),
-    }
-
-    fn step() -> impl Strategy<Value = Step> {
-        prop_oneof![
-            (0..50u64, 0..40usize).prop_map(|(deadline, bytes)| Step::Push { deadline, bytes }),
-            (0..60u64).prop_map(|now| Step::Pop { now }),
-            any::<prop::sample::Index>().prop_map(Step::Remove),
-        ]
-    }
-
-    proptest! {
-        #[test]
-        fn nothing_is_lost_or_repeated_no_bound_is_passed_and_nothing_late_is_handed_out(
-            steps in prop::collection::vec(step(), 0..80),
-        ) {
-            let start = Instant::now();
-            let at = |millis| start + Duration::from_millis(millis);
-            let bounds = Bounds { calls: 5, bytes: 100 };
-            let mut queue = Queue::new(bounds);
-            let mut known: Vec<(Ticket, usize)> = Vec::new();
-            for step in steps {
-                match step {
-                    Step::Push { deadline, bytes } if queue.has_room(bytes) => {
-                        known.push((queue.push(waiting(at(deadline), bytes)), bytes));
-                    }
-                    Step::Push { bytes, .. } => prop_assert!(
-                        known.len() == 5 || known.iter().map(|(_, bytes)| bytes).sum::<usize>() + bytes > 100
-                    ),
-                    Step::Pop { now } => {
-                        let mut late = Vec::new();
-                        let popped = queue.pop(at(now), &mut late);
-                        prop_assert!(late.iter().all(|late| late.request.deadline() <= at(now)));
-                        known.sort();
-                        known.drain(..late.len());
-                        if let Some(popped) = popped {
-                            prop_assert!(popped.request.deadline() > at(now));
-                            prop_assert_eq!(popped.request.deadline(), known.remove(0).0.0);
-                        } else {
-                            prop_assert!(known.is_empty());
-                        }
-                    }
-                    Step::Remove(index) if !known.is_empty() => {
-                        let (ticket, _) = known.remove(index.index(known.len()));
-                        prop_assert!(queue.remove(ticket).is_some());
-                        prop_assert!(queue.remove(ticket).is_none());
-                    }
-                    Step::Remove(_) => {}
-                }
-                let backlog = queue.backlog();
-                prop_assert_eq!(backlog.as_ref().map_or(0, |backlog| backlog.calls), known.len());
-                let bytes: usize = known.iter().map(|(_, bytes)| bytes).sum();
-                prop_assert_eq!(backlog.map_or(0, |backlog| backlog.bytes), bytes);
-            }
-        }
-    }
-
-    #[test]
-    fn a_call_over_the_bound_on_bytes_waits_alone() {
-        let mut queue = Queue::new(Bounds { calls: 5, bytes: 10 });
-        let deadline = Instant::now();
-        assert!(queue.has_room(11));
-        queue.push(waiting(deadline, 11));
-        assert!(!queue.has_room(1));
-    }
-}
+mod tests;

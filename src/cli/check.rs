@@ -6,6 +6,8 @@ use clap::Args;
 
 use super::failure::{Failure, print};
 use super::{ConfigArgs, asynchronous};
+use tokio::sync::watch;
+
 use crate::compute::plan;
 use crate::compute::session::Runtime;
 use crate::config::{Config, Overrides};
@@ -61,7 +63,7 @@ fn files(repository: &Repository) -> Result<(String, usize), Failure> {
 /// A line for each version as it loads and warms up, and how many models are broken.
 fn loads(config: &Config, repository: Repository) -> Result<(String, usize), Failure> {
     let runtime = Runtime::load().map_err(Failure::failed)?;
-    let loader = loader(config, onnx_runtime(runtime), Default::default());
+    let loader = loader(config, onnx_runtime(runtime), Default::default(), watch::channel(false).1);
     let cpus = config.compute.cpus.unwrap_or_else(plan::cpus);
     asynchronous(cpus)?.block_on(async {
         let catalog: Catalog<ModelService> = Catalog::new(repository, loader, config.compute.load_concurrency);

@@ -1,6 +1,7 @@
 //! Fifth stage: do it. A batch comes in through a slot, an instance's thread runs it, its answer goes out.
 //! Nothing here knows where a model came from.
 
+mod buffers;
 mod engine;
 /// The thread plan, from the CPUs that this process may use.
 pub mod plan;

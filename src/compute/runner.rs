@@ -9,11 +9,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::task::{Context, Poll, Waker};
 use std::thread::{self, Thread};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytestring::ByteString;
 use smallvec::SmallVec;
 
+use super::buffers::Buffers;
 use super::shares::{CpuShares, Share};
 use super::{Engine, Loaded};
 use crate::error::{Error, Kind, Result};
@@ -21,7 +22,10 @@ use crate::infer::{
     Backlog, Batch, Execution, InferResponse, LoadReport, ModelName, Outcome, Place, Slot, Stage, Version,
 };
 use crate::observe::Statistics;
-use crate::tensor::{Signature, Tensor};
+use crate::tensor::Tensor;
+
+/// After so long without work an instance lets go of the memory that it keeps for the next batch.
+const IDLE: Duration = Duration::from_secs(1);
 
 /// What a runner answers with each batch, beside the outputs.
 #[derive(Debug, Clone)]
@@ -40,7 +44,6 @@ pub struct Runners {
 struct Shared {
     identity: Identity,
     device: ByteString,
-    signature: Arc<Signature>,
     statistics: Arc<Statistics>,
     idle: Mutex<Idle>,
     instances: Vec<Instance>,
@@ -94,7 +97,6 @@ impl Runners {
         let shared = Arc::new(Shared {
             identity,
             device: loaded.device,
-            signature: Arc::new(loaded.signature),
             statistics,
             idle: Mutex::new(Idle { instances: (0..count).collect(), waker: None }),
             instances: (0..count).map(|_| Instance::default()).collect(),
@@ -190,8 +192,9 @@ impl Shared {
 
     /// The life of an instance's thread.
     fn work(&self, index: usize, mut engine: Box<dyn Engine>) {
-        while let Some(Work { batch, share }) = self.instances[index].wait() {
-            let (batch, result) = self.run(engine.as_mut(), batch);
+        let buffers = Buffers::default();
+        while let Some(Work { batch, share }) = self.instances[index].wait(&buffers) {
+            let (batch, result) = self.run(engine.as_mut(), batch, &buffers);
             self.running.fetch_sub(1, Ordering::Relaxed);
             self.answer(batch, result);
             self.release(index, share);
@@ -202,7 +205,7 @@ impl Shared {
         let Ok(response) = result else { return batch.answer(result) };
         // Counted before it is answered, so that a caller who asks next finds its own call in the numbers.
         self.statistics.executed(&response.execution);
-        let rows = response.execution.rows;
+        let rows = response.execution.composition.rows as u64;
         let before = Instant::now();
         batch.answer(Ok(response));
         self.statistics.handed_out(rows, before.elapsed());
@@ -221,11 +224,11 @@ impl Shared {
         }
     }
 
-    fn run(&self, engine: &mut dyn Engine, mut batch: Batch) -> (Batch, Outcome) {
+    fn run(&self, engine: &mut dyn Engine, mut batch: Batch, buffers: &Buffers) -> (Batch, Outcome) {
         // Taken on this thread: until it woke up, the batch was still waiting.
         let taken = Instant::now();
         let inputs: SmallVec<[Tensor; 1]> =
-            std::mem::take(&mut batch.request.inputs).into_iter().map(Tensor::laid_out).collect();
+            std::mem::take(&mut batch.request.inputs).into_iter().map(|tensor| buffers.laid_out(tensor)).collect();
         let wanted: SmallVec<[ByteString; 2]> =
             batch.request.outputs.iter().map(|wanted| wanted.name.clone()).collect();
         let merged = Instant::now();
@@ -238,26 +241,26 @@ impl Shared {
             member.timeline.end(Stage::Execute, executed);
         }
         let result = run.unwrap_or_else(|_| Err(Error::new(Kind::Engine, "the engine panicked"))).map(|outputs| {
-            let execution = self.execution(&batch, self.signature.rows(&inputs), [taken, merged, executed]);
+            let execution = self.execution(&batch, [taken, merged, executed]);
             let Identity { model, version } = self.identity.clone();
-            let parameters = Default::default();
-            Box::new(InferResponse { model, version, outputs: outputs.into(), parameters, execution })
+            let (parameters, rows) = (Default::default(), batch.composition.rows);
+            Box::new(InferResponse { model, version, outputs: outputs.into(), parameters, rows, execution })
         });
         (batch, result)
     }
 
-    fn execution(&self, batch: &Batch, rows: u64, [taken, merged, executed]: [Instant; 3]) -> Execution {
+    fn execution(&self, batch: &Batch, [taken, merged, executed]: [Instant; 3]) -> Execution {
         let running = self.running.load(Ordering::Relaxed);
         let load = LoadReport {
-            waiting: 0,
             running,
             free_slots: self.instances.len() as u32 - running.min(self.instances.len() as u32),
             execution: executed - merged,
+            ..LoadReport::default()
         };
         let members = batch.request.members.len() as u32;
         Execution {
             batch: fastrand::u64(1..),
-            rows,
+            composition: batch.composition,
             members,
             device: self.device.clone(),
             taken,
@@ -283,7 +286,9 @@ impl Instance {
     }
 
     /// The next batch, or `None` once the model is gone.
-    fn wait(&self) -> Option<Work> {
+    /// What is kept in `buffers` is let go of where none comes for a while.
+    fn wait(&self, buffers: &Buffers) -> Option<Work> {
+        let mut idle = false;
         loop {
             {
                 let mut mailbox = self.mailbox();
@@ -294,7 +299,13 @@ impl Instance {
                     return None;
                 }
             }
-            thread::park();
+            if buffers.is_empty() {
+                thread::park();
+            } else if std::mem::replace(&mut idle, true) {
+                buffers.release();
+            } else {
+                thread::park_timeout(IDLE);
+            }
         }
     }
 }

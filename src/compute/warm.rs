@@ -3,7 +3,7 @@
 use super::Loaded;
 use crate::error::{Error, Kind, Result};
 use crate::infer::Interest;
-use crate::tensor::{Signature, Tensor, strings};
+use crate::tensor::{Signature, Tensor, aligned, strings};
 
 /// Runs each engine once with zeros and empty strings, free dimensions being 1.
 ///
@@ -27,8 +27,10 @@ fn made_up(signature: &Signature) -> Result<Vec<Tensor>> {
             let shape = spec.shape_with(1)?;
             // The length before an empty string is four zeros, so that zeros are right for every type.
             let size = spec.dtype.size().unwrap_or(strings::PREFIX);
-            let data = vec![0u8; shape.elements() * size];
-            Tensor::new(spec.name.clone(), spec.dtype, shape, data.into()).map(Tensor::laid_out)
+            let length = shape.elements() * size;
+            let mut data = aligned::buffer(length, 0);
+            data.resize(length, 0);
+            Tensor::new(spec.name.clone(), spec.dtype, shape, data.freeze().into())
         })
         .collect()
 }

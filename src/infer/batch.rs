@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::time::Instant;
 
 use super::{InferRequest, InferResponse};
@@ -28,6 +28,50 @@ pub type Outcome = Result<Box<InferResponse>>;
 
 type Answer = Box<dyn FnOnce(Outcome) + Send>;
 
+/// Why a batch was closed when it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Close {
+    /// A slot was free, and these were all that could go together.
+    SlotFree,
+    /// It had as many rows as it may.
+    Full,
+    /// Its calls had waited for others as long as they should.
+    Delay,
+    /// With more rows, or later, one of its calls would have been late.
+    Deadline,
+    /// The process was leaving, so that nothing was to be waited for.
+    Drain,
+}
+
+impl Close {
+    /// Every reason.
+    pub const ALL: [Close; 5] = [Close::SlotFree, Close::Full, Close::Delay, Close::Deadline, Close::Drain];
+
+    /// Its name, such as `slot_free`: a metric label and a span attribute.
+    pub fn name(self) -> &'static str {
+        match self {
+            Close::SlotFree => "slot_free",
+            Close::Full => "full",
+            Close::Delay => "delay",
+            Close::Deadline => "deadline",
+            Close::Drain => "drain",
+        }
+    }
+}
+
+/// How a batch came about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Composition {
+    /// Rows of its calls along the batch axis, padding left out; 1 where the model has no such axis.
+    pub rows: usize,
+    /// Elements of all inputs as the engine gets them.
+    pub elements: usize,
+    /// How many of those are padding.
+    pub padding: usize,
+    /// Why it was closed.
+    pub closed: Close,
+}
+
 /// A request together with the obligation to answer it. A batch that is dropped answers an error, so that no call is
 /// ever left without an end.
 pub struct Batch {
@@ -35,6 +79,8 @@ pub struct Batch {
     pub request: Box<InferRequest>,
     /// Whether anyone still waits for it.
     pub interest: Arc<Interest>,
+    /// How it came about.
+    pub composition: Composition,
     answer: Option<Answer>,
 }
 
@@ -43,9 +89,10 @@ impl Batch {
     pub fn new(
         request: Box<InferRequest>,
         interest: Arc<Interest>,
+        composition: Composition,
         answer: impl FnOnce(Outcome) + Send + 'static,
     ) -> Batch {
-        Batch { request, interest, answer: Some(Box::new(answer)) }
+        Batch { request, interest, composition, answer: Some(Box::new(answer)) }
     }
 
     /// Ends the batch.
@@ -75,6 +122,7 @@ impl fmt::Debug for Batch {
 pub struct Interest {
     waiting: AtomicUsize,
     when_gone: Mutex<Option<Stop>>,
+    joined: OnceLock<Arc<Interest>>,
 }
 
 type Stop = Box<dyn Fn() + Send>;
@@ -82,13 +130,27 @@ type Stop = Box<dyn Fn() + Send>;
 impl Interest {
     /// Interest of `waiting` callers, each of which leaves once.
     pub fn of(waiting: usize) -> Arc<Interest> {
-        Arc::new(Interest { waiting: AtomicUsize::new(waiting), when_gone: Mutex::new(None) })
+        Arc::new(Interest { waiting: AtomicUsize::new(waiting), ..Interest::default() })
+    }
+
+    /// Interest in what is run for all of `members` together: each of them that ends leaves it. None of them may have
+    /// ended yet, or have been joined with others before.
+    pub fn joined<'a>(members: impl ExactSizeIterator<Item = &'a Arc<Interest>>) -> Arc<Interest> {
+        let joined = Interest::of(members.len());
+        for member in members {
+            let first = member.joined.set(joined.clone()).is_ok();
+            debug_assert!(first, "a call is merged once");
+        }
+        joined
     }
 
     /// One caller waits no more. The last one to leave stops what runs.
     pub fn leave(&self) {
         if self.waiting.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.stop();
+            if let Some(joined) = self.joined.get() {
+                joined.leave();
+            }
         }
     }
 
@@ -158,6 +220,18 @@ mod tests {
             interest.leave();
             assert_eq!(stopped.load(Ordering::Relaxed), 0);
             interest.leave();
+            assert_eq!(stopped.load(Ordering::Relaxed), 1);
+        });
+    }
+
+    #[test]
+    fn a_run_for_several_calls_is_stopped_when_the_last_of_them_is_left() {
+        let (stopped, stop) = counter();
+        let members = [Interest::of(1), Interest::of(1)];
+        Interest::joined(members.iter()).while_waited_for(stop, || {
+            members[0].leave();
+            assert_eq!(stopped.load(Ordering::Relaxed), 0);
+            members[1].leave();
             assert_eq!(stopped.load(Ordering::Relaxed), 1);
         });
     }

@@ -14,7 +14,7 @@ use std::task::{Context, Poll};
 
 use tower::Service;
 
-pub use batch::{Backlog, Batch, Interest, Outcome};
+pub use batch::{Backlog, Batch, Close, Composition, Interest, Outcome};
 pub use model::{ModelName, Target, Version, VersionChoice};
 pub use request::{InferRequest, Member, Parameter, Parameters, TraceContext, WantedOutput};
 pub use response::{Execution, InferResponse, LoadReport};

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bytestring::ByteString;
 use smallvec::SmallVec;
 
-use super::{ModelName, Parameters, Version};
+use super::{Composition, ModelName, Parameters, Version};
 use crate::tensor::Tensor;
 
 /// The answer to a call.
@@ -19,6 +19,8 @@ pub struct InferResponse {
     pub outputs: SmallVec<[Tensor; 1]>,
     /// Parameters of the answer.
     pub parameters: Parameters,
+    /// Rows of this call along the batch axis; 1 where the model has no such axis.
+    pub rows: usize,
     /// How it ran.
     pub execution: Execution,
 }
@@ -28,8 +30,8 @@ pub struct InferResponse {
 pub struct Execution {
     /// The batch: unique in this process, so that the calls of one batch can be told.
     pub batch: u64,
-    /// Rows along the batch axis.
-    pub rows: u64,
+    /// How the batch came about.
+    pub composition: Composition,
     /// Calls in the batch.
     pub members: u32,
     /// Where it ran, such as `cpu` or `cuda:0`.
@@ -55,4 +57,6 @@ pub struct LoadReport {
     pub free_slots: u32,
     /// How long the engine took for this batch.
     pub execution: Duration,
+    /// How long a call that comes now is predicted to wait.
+    pub wait: Duration,
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tower::Service;
 
 use super::folder::Fingerprint;
-use super::{LoadPlan, Loader, Ready, Served, Settings};
+use super::{LoadPlan, Loader, Merging, Ready, Served, Settings};
 use crate::error::{Error, Kind, Result};
 use crate::infer::{InferRequest, InferResponse, Target, Version, VersionChoice};
 use crate::tensor::Signature;
@@ -177,7 +177,8 @@ impl Script {
 }
 
 fn loaded(service: Scripted) -> Ready<Scripted> {
-    Ready { service, signature: Arc::new(Signature::default()), device: "cpu".into(), instances: 1 }
+    let merging = Merging { axis: None, max_batch: 1 };
+    Ready { service, signature: Arc::new(Signature::default()), merging, device: "cpu".into(), instances: 1 }
 }
 
 pub(super) fn version(number: u64) -> Version {

@@ -25,7 +25,7 @@ pub use folder::Fingerprint;
 pub use labels::Labels;
 pub use policy::{Policy, VersionLabels};
 pub use repository::{Contents, Found, ModelFile, Repository, RepositoryError, Scan};
-pub use served::{LoadPlan, Ready, Served};
+pub use served::{LoadPlan, Merging, Ready, Served};
 pub use settings::{
     BatchSettings, CallerTimeout, DimSettings, OnTimeout, Oversized, QueueSettings, SETTINGS_FILE, Settings,
 };

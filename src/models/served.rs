@@ -9,7 +9,7 @@ use bytestring::ByteString;
 use super::folder::Fingerprint;
 use super::settings::Settings;
 use crate::infer::{Infer, ModelName, Version};
-use crate::tensor::Signature;
+use crate::tensor::{BatchAxis, Signature};
 
 /// What a loader is asked to load.
 #[derive(Debug, Clone)]
@@ -28,6 +28,15 @@ pub struct LoadPlan {
     pub fingerprint: Fingerprint,
 }
 
+/// How calls of a version are merged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Merging {
+    /// Along which; `None` where the model does not allow it.
+    pub axis: Option<BatchAxis>,
+    /// Rows that a batch may have; 1 where calls are not merged.
+    pub max_batch: usize,
+}
+
 /// What a loader gives back: a version that is loaded and warm.
 #[derive(Debug)]
 pub struct Ready<S> {
@@ -35,6 +44,8 @@ pub struct Ready<S> {
     pub service: S,
     /// What it takes and gives.
     pub signature: Arc<Signature>,
+    /// How its calls are merged.
+    pub merging: Merging,
     /// Where it runs, such as `cpu` or `cuda:0`.
     pub device: ByteString,
     /// How many calls or batches it runs at one time.
@@ -53,6 +64,8 @@ pub struct Served<S: Infer> {
     pub signature: Arc<Signature>,
     /// The settings that it was loaded with. Which versions are served and what they are called may have changed since.
     pub settings: Arc<Settings>,
+    /// How its calls are merged.
+    pub merging: Merging,
     /// Where it runs, such as `cpu` or `cuda:0`.
     pub device: ByteString,
     /// How many calls or batches it runs at one time.
@@ -72,6 +85,7 @@ impl<S: Infer> Served<S> {
             version: plan.version,
             signature: ready.signature,
             settings: plan.settings.clone(),
+            merging: ready.merging,
             device: ready.device,
             instances: ready.instances,
             loaded_at: SystemTime::now(),

@@ -1,7 +1,9 @@
 //! What happened: numbers beside the path of a call. Nothing here changes what a call gets.
 
+mod gauges;
 mod ledger;
 mod statistics;
 
+pub use gauges::QueueGauges;
 pub use ledger::{Entry, Ledger, Totals};
 pub use statistics::{BatchTotals, Counted, ModelTotals, Statistics, StatisticsTable, Total};

@@ -9,8 +9,11 @@ use std::time::{Duration, SystemTime};
 
 use tower::Service;
 
+use super::gauges::QueueGauges;
 use crate::error::{Error, Kind, Result};
-use crate::infer::{Execution, Infer, InferRequest, InferResponse, ModelName, Stage, Timeline, Version};
+use crate::infer::{
+    Close, Composition, Execution, Infer, InferRequest, InferResponse, ModelName, Stage, Timeline, Version,
+};
 
 /// How often and how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -62,6 +65,12 @@ pub struct ModelTotals {
     pub split: Total,
     /// Executions by their rows.
     pub batches: BTreeMap<u64, BatchTotals>,
+    /// Executions by why their batch was closed, in the order of [`Close::ALL`].
+    pub closed: [u64; Close::ALL.len()],
+    /// Elements of all inputs that engines got, padding included.
+    pub elements: u64,
+    /// Elements of padding among them.
+    pub padding: u64,
 }
 
 /// Rows of one execution are at most this many in a row of their own; larger ones are counted together with it, so
@@ -93,6 +102,7 @@ fn millis_since_1970() -> u64 {
 #[derive(Debug, Default)]
 pub struct Statistics {
     totals: Mutex<ModelTotals>,
+    queue: Arc<QueueGauges>,
 }
 
 impl Statistics {
@@ -101,11 +111,20 @@ impl Statistics {
         self.lock().clone()
     }
 
+    /// The state of the queue in front of it.
+    pub fn queue(&self) -> &Arc<QueueGauges> {
+        &self.queue
+    }
+
     /// The engine ran once, successfully.
     pub fn executed(&self, execution: &Execution) {
         let mut totals = self.lock();
         totals.executions += 1;
-        let batch = totals.batch(execution.rows);
+        let Composition { rows, elements, padding, closed } = execution.composition;
+        totals.closed[closed as usize] += 1;
+        totals.elements += elements as u64;
+        totals.padding += padding as u64;
+        let batch = totals.batch(rows as u64);
         batch.merge.add(execution.merged - execution.taken);
         batch.execute.add(execution.executed - execution.merged);
     }
@@ -121,7 +140,7 @@ impl Statistics {
 
     fn end(&self, result: &Result<InferResponse>, timeline: &Timeline) {
         match result {
-            Ok(response) => self.lock().answered(timeline, response.execution.rows),
+            Ok(response) => self.lock().answered(timeline, response.rows as u64),
             Err(_) => self.lock().fail.add(timeline.started().elapsed()),
         }
     }

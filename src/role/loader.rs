@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use tokio::sync::watch;
+
+use super::batching;
 use crate::admit::{InFlight, Limit};
 use crate::batch::{Batcher, Bounds};
 use crate::compute::plan::ThreadPlan;
@@ -9,7 +12,7 @@ use crate::compute::session::{self, Device, Runtime, SessionOptions, SessionPlan
 use crate::compute::{CpuShares, CpuUse, Identity, Loaded, Runners, plan, warm};
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
-use crate::models::{Classified, LoadPlan, Loader, Ready};
+use crate::models::{Classified, LoadPlan, Loader, Merging, Ready};
 use crate::observe::{Counted, StatisticsTable};
 
 /// The stages of one model version.
@@ -43,7 +46,13 @@ pub fn onnx_runtime(runtime: Runtime) -> Engines {
 }
 
 /// Loads a version: engines, warm-up, threads, and the stages in front of them.
-pub fn loader(config: &Config, engines: Engines, statistics: Arc<StatisticsTable>) -> Loader<ModelService> {
+/// Once `leaving` says so, no call waits for company any more.
+pub fn loader(
+    config: &Config,
+    engines: Engines,
+    statistics: Arc<StatisticsTable>,
+    leaving: watch::Receiver<bool>,
+) -> Loader<ModelService> {
     let cpus = config.compute.cpus.unwrap_or_else(plan::cpus);
     let shares = CpuShares::new(cpus);
     let limits = config.limits.clone();
@@ -56,16 +65,19 @@ pub fn loader(config: &Config, engines: Engines, statistics: Arc<StatisticsTable
 
         let (device, instances) = (loaded.device.clone(), loaded.engines.len());
         let signature = Arc::new(loaded.signature.clone());
+        let bounds = Bounds { calls: limits.queue_calls, bytes: limits.queue_bytes.get() };
+        let rules = batching::rules(&settings.batch, &signature, bounds)?;
+        let merging = Merging { axis: rules.axis.clone(), max_batch: rules.max_batch };
         let statistics = statistics.of(&plan.name, plan.version);
         let on_cpu = device == Device::Cpu.to_string();
         let cpu = on_cpu.then(|| CpuUse { shares: shares.clone(), threads: threads.intra_op_threads.min(cpus) });
         let identity = Identity { model: plan.name.clone(), version: plan.version };
         let runners = Runners::start(identity, loaded, cpu, statistics.clone())?;
 
-        let bounds = Bounds { calls: limits.queue_calls, bytes: limits.queue_bytes.get() };
         let in_flight = InFlight::new(settings.max_in_flight.unwrap_or(limits.in_flight_per_model), "the model");
-        let batcher = Batcher::new(runners, signature.clone(), bounds);
+        let batcher = Batcher::new(runners, signature.clone(), rules, statistics.queue().clone(), leaving.clone())
+            .map_err(|sentence| batching::unloadable(&sentence))?;
         let service = Counted::new(statistics, Limit::new(in_flight, Classified::new(settings.clone(), batcher)));
-        Ok(Ready { service, signature, device, instances })
+        Ok(Ready { service, signature, merging, device, instances })
     })
 }

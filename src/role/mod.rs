@@ -1,10 +1,13 @@
 //! The assemblies: each role's stages, written outside-in, the way a call meets them. Nothing else knows of all of them.
 
+mod batching;
 mod loader;
 mod server;
 
 use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::sync::watch;
 
 pub use loader::{Engines, ModelService, loader, onnx_runtime};
 pub use server::{Addresses, Server, StartError};
@@ -32,12 +35,15 @@ pub struct Parts {
     pub phases: Phases,
     /// Counts of calls by their end.
     pub ledger: Arc<Ledger>,
+    /// Says to the queues that the process is leaving.
+    pub leaving: watch::Sender<bool>,
 }
 
 /// All in one: the front door and the models in one process.
 pub fn serve(config: &Config, repository: Repository, engines: Engines) -> Parts {
     let statistics = Arc::new(StatisticsTable::default());
-    let loader = loader(config, engines, statistics.clone());
+    let (leaving, soon) = watch::channel(false);
+    let loader = loader(config, engines, statistics.clone(), soon);
     let catalog = Catalog::new(repository, loader, config.compute.load_concurrency);
 
     let in_flight = InFlight::new(config.limits.in_flight, "the server");
@@ -66,7 +72,7 @@ pub fn serve(config: &Config, repository: Repository, engines: Engines) -> Parts
         .with(status_server(tensorflow, limit))
         .with(health_server(HealthService::new(readiness), limit));
     let front = if config.reflection.enabled { reflection(front) } else { front };
-    Parts { front: Arc::new(front), catalog, phases, ledger }
+    Parts { front: Arc::new(front), catalog, phases, ledger, leaving }
 }
 
 fn rules(config: &Config) -> Rules {

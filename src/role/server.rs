@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use thiserror::Error;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
@@ -51,6 +52,7 @@ pub struct Server {
     summary: Summary,
     catalog: Catalog<ModelService>,
     ledger: Arc<Ledger>,
+    leaving: watch::Sender<bool>,
     drain: crate::config::Drain,
     ports: Ports,
 }
@@ -84,13 +86,13 @@ impl Server {
             admin: admin.address().map_err(bind(config.admin))?,
         };
 
-        let Parts { front, catalog, phases, ledger, .. } = serve(config, repository, engines);
+        let Parts { front, catalog, phases, ledger, leaving } = serve(config, repository, engines);
         let calls = tokio::spawn(listener.serve(front, phases.watch()));
         let admin = tokio::spawn(admin.serve(phases.clone()));
         let ports = Ports { phases, calls, admin };
         let summary = catalog.load_all().await?;
         ports.phases.advance(Phase::Serving);
-        Ok(Server { addresses, summary, catalog, ledger, drain: config.drain.clone(), ports })
+        Ok(Server { addresses, summary, catalog, ledger, leaving, drain: config.drain.clone(), ports })
     }
 
     /// The addresses that were bound.
@@ -122,6 +124,7 @@ impl Server {
         phases.advance(Phase::Announcing);
         sleep(self.drain.announce.get()).await;
         phases.advance(Phase::Leaving);
+        let _ = self.leaving.send(true);
         if timeout(self.drain.grace.get(), &mut *calls).await.is_err() {
             tracing::warn!("calls were still in flight after the grace, they are cut off");
             phases.advance(Phase::Cut);

@@ -3,7 +3,9 @@
 
 /// Buffers in which a tensor starts at a multiple of a cache line.
 pub mod aligned;
+mod axis;
 mod dtype;
+mod join;
 mod rope;
 mod shape;
 mod signature;
@@ -12,7 +14,9 @@ pub mod strings;
 
 use bytestring::ByteString;
 
+pub use axis::BatchAxis;
 pub use dtype::DType;
+pub use join::{Padding, Tensors};
 pub use rope::Rope;
 pub use shape::{Dims, MAX_RANK, Shape};
 pub use signature::{Dim, Signature, TensorSpec};
@@ -59,25 +63,11 @@ impl Tensor {
         &self.data
     }
 
-    /// The same tensor with its data in one piece that starts at a multiple of its element size: itself where that is
-    /// so already, else a copy.
-    pub fn laid_out(self) -> Tensor {
-        let alignment = self.dtype.size().unwrap_or(1);
-        match self.data.contiguous() {
-            Some(whole) if aligned::is_aligned(&whole, alignment) => self,
-            _ => {
-                let mut copy = aligned::buffer(self.data.len(), 0);
-                self.data.parts().iter().for_each(|part| copy.extend_from_slice(part));
-                self.relocated(copy.freeze().into())
-            }
-        }
-    }
-
     /// The same tensor with its data elsewhere in memory.
     ///
     /// # Panics
     /// Where the length differs: only a copy of the same bytes may take their place.
-    fn relocated(self, data: Rope) -> Tensor {
+    pub fn relocated(self, data: Rope) -> Tensor {
         assert_eq!(self.data.len(), data.len(), "tensor {:?} was relocated to other bytes", self.name);
         Tensor { data, ..self }
     }

@@ -25,6 +25,14 @@ impl Dim {
         }
     }
 
+    /// Its symbol, where it is free and has one.
+    pub fn symbol(&self) -> Option<&str> {
+        match self {
+            Dim::Free(Some(symbol)) => Some(symbol),
+            _ => None,
+        }
+    }
+
     fn admits(&self, size: i64) -> bool {
         match self {
             Dim::Fixed(fixed) => *fixed == size,
@@ -160,15 +168,14 @@ impl Signature {
         Ok(())
     }
 
-    /// Rows of a call along the batch axis: the first dimension of its first input where every input and output leaves
-    /// the first dimension free, else 1.
-    pub fn rows(&self, inputs: &[Tensor]) -> u64 {
-        let free = |spec: &TensorSpec| matches!(spec.dims.first(), Some(Dim::Free(_)));
-        let batched = !self.outputs.is_empty() && self.inputs.iter().chain(&self.outputs).all(free);
-        match inputs.first().and_then(|tensor| tensor.shape().first()) {
-            Some(rows) if batched => *rows as u64,
-            _ => 1,
-        }
+    /// Which input has that name; `likely` is looked at first.
+    pub fn input_index(&self, name: &ByteString, likely: usize) -> Option<usize> {
+        index_of(&self.inputs, name, likely)
+    }
+
+    /// Which output has that name; `likely` is looked at first.
+    pub fn output_index(&self, name: &ByteString, likely: usize) -> Option<usize> {
+        index_of(&self.outputs, name, likely)
     }
 
     /// Checks the names of wanted outputs: each known and asked for once.
@@ -188,6 +195,13 @@ impl Signature {
             }
         }
         Ok(())
+    }
+}
+
+fn index_of(specs: &[TensorSpec], name: &ByteString, likely: usize) -> Option<usize> {
+    match specs.get(likely) {
+        Some(spec) if spec.name == *name => Some(likely),
+        _ => specs.iter().position(|spec| spec.name == *name),
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use crate::infer::{Execution, InferResponse, LoadReport, Parameters, Version};
+use crate::infer::{Close, Composition, Execution, InferResponse, LoadReport, Parameters, Version};
 use crate::tensor::{DType, Rope, Shape, Tensor, strings};
 
 /// A tensor as its elements: each little-endian, or a string.
@@ -77,11 +77,13 @@ pub(super) fn answer(outputs: impl IntoIterator<Item = Tensor>, parameters: Para
     let now = Instant::now();
     let load = LoadReport { execution: Duration::from_millis(1), ..LoadReport::default() };
     let (batch, rows, members, device) = (1, 1, 1, "cpu".into());
+    let composition = Composition { rows, elements: 1, padding: 0, closed: Close::SlotFree };
     InferResponse {
         model: "resnet".parse().unwrap(),
         version: Version::new(7).unwrap(),
         outputs: outputs.into_iter().collect(),
         parameters,
-        execution: Execution { batch, rows, members, device, taken: now, merged: now, executed: now, load },
+        rows,
+        execution: Execution { batch, composition, members, device, taken: now, merged: now, executed: now, load },
     }
 }

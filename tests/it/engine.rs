@@ -11,7 +11,7 @@ use infergate::compute::session::{self, Device, Runtime, SessionOptions, Session
 use infergate::compute::{Engine, Loaded};
 use infergate::error::{Error, Kind};
 use infergate::infer::Interest;
-use infergate::tensor::{DType, Dim, Shape, Tensor, TensorSpec, strings};
+use infergate::tensor::{DType, Dim, Shape, Tensor, TensorSpec, aligned, strings};
 
 /// A model among the fixtures.
 fn fixture(name: &str) -> PathBuf {
@@ -47,8 +47,9 @@ fn refusal(path: PathBuf) -> String {
 }
 
 fn tensor(name: &'static str, dtype: DType, dims: &[i64], data: Vec<u8>) -> Tensor {
-    let shape = Shape::new(dims).unwrap();
-    Tensor::new(ByteString::from_static(name), dtype, shape, data.into()).unwrap().laid_out()
+    let (shape, mut laid_out) = (Shape::new(dims).unwrap(), aligned::buffer(data.len(), 0));
+    laid_out.extend_from_slice(&data);
+    Tensor::new(ByteString::from_static(name), dtype, shape, laid_out.freeze().into()).unwrap()
 }
 
 fn floats(name: &'static str, dims: &[i64], values: &[f32]) -> Tensor {

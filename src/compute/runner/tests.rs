@@ -5,6 +5,7 @@ use std::task::Wake;
 
 use super::*;
 use crate::infer::Interest;
+use crate::tensor::Signature;
 
 struct Idle;
 

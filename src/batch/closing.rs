@@ -1,0 +1,268 @@
+//! When a batch is closed, and with whom: as much as goes together, no more than may, and nothing that would come too
+//! late. Decisions only; `now` is passed in.
+
+use std::time::{Duration, Instant};
+
+use smallvec::SmallVec;
+
+use super::lane::{Lane, Waiting, Wanted, trusted_for};
+use crate::cost::{Cost, Work};
+use crate::infer::Close;
+
+/// Calls that are looked at for a batch; those behind wait for the next.
+const WINDOW: usize = 1024;
+/// Padding, or a smaller batch, must be predicted to be better by this much: predictions are off by some.
+const CLEARLY: f64 = 1.1;
+
+/// The sizes that a batch may have.
+#[derive(Debug)]
+pub(super) struct Sizes {
+    /// Rows at most.
+    pub(super) max: usize,
+    /// The only sizes that are run, rising; empty for any.
+    pub(super) allowed: Vec<usize>,
+}
+
+impl Sizes {
+    /// The size that so many rows are run at.
+    fn run_at(&self, rows: usize) -> usize {
+        self.allowed.iter().copied().find(|size| *size >= rows).unwrap_or(rows)
+    }
+
+    /// The largest allowed size below so many rows.
+    fn below(&self, rows: usize) -> Option<usize> {
+        self.allowed.iter().copied().rev().find(|size| *size < rows)
+    }
+}
+
+/// What a decision depends on beside what waits.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Moment {
+    pub(super) now: Instant,
+    /// How long a call may wait for others while a slot is free.
+    pub(super) delay: Duration,
+    /// How much earlier than its deadline a run must be over, for the way back.
+    pub(super) margin: Duration,
+    /// Whether the process is leaving.
+    pub(super) leaving: bool,
+}
+
+/// Calls that go together.
+#[derive(Debug)]
+pub(super) struct Taken {
+    pub(super) members: SmallVec<[Waiting; 1]>,
+    pub(super) rows: usize,
+    /// What is run: with the rows that fill it up to an allowed size, and with padding.
+    pub(super) work: Work,
+    /// Whether its calls are padded to their buckets.
+    pub(super) padded: bool,
+    pub(super) closed: Close,
+}
+
+/// Whether a lane's calls should wait for others no longer, and why.
+pub(super) fn ripe(lane: &Lane, cost: &Cost, sizes: &Sizes, moment: &Moment) -> Option<Close> {
+    if moment.delay.is_zero() {
+        return Some(Close::SlotFree);
+    }
+    if lane.rows() >= sizes.max {
+        return Some(Close::Full);
+    }
+    if moment.leaving {
+        return Some(Close::Drain);
+    }
+    if lane.since().is_none_or(|since| since + moment.delay <= moment.now) {
+        return Some(Close::Delay);
+    }
+    (latest_start(lane, cost, sizes, moment)? <= moment.now).then_some(Close::Deadline)
+}
+
+/// When a lane is ripe if nothing else happens; `None` where it is so already.
+pub(super) fn ripe_at(lane: &Lane, cost: &Cost, sizes: &Sizes, moment: &Moment) -> Option<Instant> {
+    if ripe(lane, cost, sizes, moment).is_some() {
+        return None;
+    }
+    let waited = lane.since()? + moment.delay;
+    Some(latest_start(lane, cost, sizes, moment).map_or(waited, |start| start.min(waited)))
+}
+
+/// When a run of all that waits in a lane must begin to be in time for the first deadline.
+fn latest_start(lane: &Lane, cost: &Cost, sizes: &Sizes, moment: &Moment) -> Option<Instant> {
+    let first = lane.from(0).next()?;
+    let rows = sizes.run_at(lane.rows().min(sizes.max));
+    let work = Work { shape: lane.shape, rows, elements: first.padded_elements / first.rows.max(1) * rows };
+    let run = cost.predict(work).unwrap_or_default() + moment.margin;
+    let deadline = lane.earliest_deadline()?;
+    Some(deadline.checked_sub(run).unwrap_or(moment.now))
+}
+
+/// Takes a batch of a lane, beginning with the calls of `level`. `None` where none of them could be answered in time:
+/// those that were looked at are late.
+pub(super) fn close(lane: &mut Lane, level: usize, scope: &Scope<'_>, late: &mut Vec<Waiting>) -> Option<Taken> {
+    let mut most = WINDOW;
+    while lane.has(level) {
+        let plan = scope.plan(lane, level, most)?;
+        if scope.is_in_time(&plan) {
+            return Some(taken(lane, level, &plan));
+        }
+        if plan.calls > 1 && lane.rows() <= scope.limit() {
+            // With fewer rows it is through earlier, and the others have the next slot.
+            most = plan.calls - 1;
+        } else {
+            // More waits than fits: the call for whose sake all would run in smaller batches is the one to lose.
+            late.extend(lose(lane, level, plan.deadline));
+            most = WINDOW;
+        }
+    }
+    None
+}
+
+/// What a batch must keep to.
+pub(super) struct Scope<'a> {
+    pub(super) cost: &'a Cost,
+    pub(super) sizes: &'a Sizes,
+    /// Rows that the slot takes.
+    pub(super) room: usize,
+    pub(super) moment: &'a Moment,
+}
+
+/// Calls that might go together: the first so many of a lane, or of those of one shape in it.
+#[derive(Debug, Clone, Copy)]
+struct Plan {
+    /// Where only calls of one shape are taken, which.
+    own: Option<u64>,
+    calls: usize,
+    rows: usize,
+    work: Work,
+    padded: bool,
+    closed: Close,
+    deadline: Instant,
+}
+
+impl Plan {
+    /// Rows by time, where the time can be told.
+    fn rate(&self, cost: &Cost) -> Option<f64> {
+        let time = cost.predict(self.work)?;
+        Some(self.rows as f64 / time.as_nanos().max(1) as f64)
+    }
+
+    /// This one, unless the other is known to be clearly better.
+    fn unless_worse_than(self, other: Option<Plan>, cost: &Cost) -> Plan {
+        let Some(other) = other else { return self };
+        match (self.rate(cost), other.rate(cost)) {
+            (Some(own), Some(rate)) if rate > own * CLEARLY => other,
+            _ => self,
+        }
+    }
+}
+
+impl Scope<'_> {
+    fn limit(&self) -> usize {
+        self.sizes.max.min(self.room)
+    }
+
+    fn is_in_time(&self, plan: &Plan) -> bool {
+        let Some(run) = self.cost.predict(plan.work) else { return true };
+        let now = self.moment.now;
+        !self.cost.is_fresh(trusted_for(run), now) || now + run + self.moment.margin <= plan.deadline
+    }
+
+    /// The best use of a slot for at most so many calls of a lane: those of the first one's shape, or with padding
+    /// also others; and filled up to an allowed size, or cut down to one.
+    fn plan(&self, lane: &Lane, level: usize, most: usize) -> Option<Plan> {
+        let first = lane.from(level).next()?;
+        let own = self.together(lane, level, most, self.limit(), Some(first.own_shape))?;
+        let all = self.together(lane, level, most, self.limit(), None).filter(|all| all.calls > own.calls);
+        let plan = own.unless_worse_than(all, self.cost);
+        let smaller = self.sizes.below(plan.rows).filter(|_| self.sizes.run_at(plan.rows) > plan.rows);
+        let smaller = smaller.and_then(|rows| self.together(lane, level, most, rows, plan.own));
+        Some(plan.unless_worse_than(smaller, self.cost))
+    }
+
+    fn together(&self, lane: &Lane, level: usize, most: usize, limit: usize, own: Option<u64>) -> Option<Plan> {
+        let mut choice = Choice { own, limit, most, calls: 0, rows: 0, full: false };
+        let (mut elements, mut padded_elements, mut deadline, mut shapes) = (0, 0, None, None);
+        for waiting in lane.from(level).take(WINDOW) {
+            match choice.look(waiting) {
+                Wanted::No => continue,
+                Wanted::Enough => break,
+                Wanted::Yes => {}
+            }
+            elements += waiting.elements;
+            padded_elements += waiting.padded_elements;
+            deadline = Some(deadline.map_or(waiting.deadline, |earliest: Instant| earliest.min(waiting.deadline)));
+            let (shape, mixed) = shapes.unwrap_or((waiting.own_shape, false));
+            shapes = Some((shape, mixed || shape != waiting.own_shape));
+        }
+        let (shape, padded) = shapes?;
+        let rows = self.sizes.run_at(choice.rows);
+        let (shape, elements) = if padded { (lane.shape, padded_elements) } else { (shape, elements) };
+        let work = Work { shape, rows, elements: elements / choice.rows.max(1) * rows };
+        let closed = match (choice.full, most < WINDOW) {
+            (true, _) => Close::Full,
+            (false, true) => Close::Deadline,
+            (false, false) => Close::SlotFree,
+        };
+        let Choice { calls, rows, .. } = choice;
+        Some(Plan { own, calls, rows, work, padded, closed, deadline: deadline? })
+    }
+}
+
+/// Which calls go together, looked at one after another.
+struct Choice {
+    own: Option<u64>,
+    limit: usize,
+    most: usize,
+    calls: usize,
+    rows: usize,
+    full: bool,
+}
+
+impl Choice {
+    fn look(&mut self, waiting: &Waiting) -> Wanted {
+        if self.own.is_some_and(|own| own != waiting.own_shape) || (self.calls > 0 && !waiting.merges) {
+            return Wanted::No;
+        }
+        // The first is taken whatever its size: it could not be in any other batch either.
+        if self.calls > 0 && (self.full || self.rows + waiting.rows > self.limit) {
+            self.full = true;
+            return Wanted::Enough;
+        }
+        if self.calls == self.most {
+            return Wanted::Enough;
+        }
+        self.calls += 1;
+        self.rows += waiting.rows;
+        self.full = !waiting.merges || self.rows >= self.limit;
+        Wanted::Yes
+    }
+}
+
+fn taken(lane: &mut Lane, level: usize, plan: &Plan) -> Taken {
+    let mut left = plan.calls;
+    let members = lane.take(level, |waiting| match plan.own {
+        _ if left == 0 => Wanted::Enough,
+        Some(own) if own != waiting.own_shape => Wanted::No,
+        _ if left < plan.calls && !waiting.merges => Wanted::No,
+        _ => {
+            left -= 1;
+            Wanted::Yes
+        }
+    });
+    Taken { members, rows: plan.rows, work: plan.work, padded: plan.padded, closed: plan.closed }
+}
+
+/// Takes out the first call that has this deadline.
+fn lose(lane: &mut Lane, level: usize, deadline: Instant) -> SmallVec<[Waiting; 1]> {
+    let mut lost = false;
+    lane.take(level, |waiting| match (lost, waiting.deadline == deadline) {
+        (true, _) => Wanted::Enough,
+        (false, false) => Wanted::No,
+        (false, true) => {
+            lost = true;
+            Wanted::Yes
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests;
