@@ -10,6 +10,8 @@ mod runner;
 pub mod session;
 
 mod shares;
+/// Whether a model's rows may be run together.
+pub mod trial;
 mod warm;
 
 pub use engine::{Engine, Loaded};

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use crate::batch::{Bounds, Level, Pad, Rules};
+use crate::compute::{Loaded, trial};
 use crate::error::{Error, Kind, Result};
+use crate::infer::ModelName;
 use crate::models::{BatchSettings, CallerTimeout, OnTimeout, Oversized, QueueSettings, SETTINGS_FILE};
 use crate::tensor::{BatchAxis, Signature};
 
@@ -42,6 +44,26 @@ pub fn rules(settings: &BatchSettings, signature: &Signature, bounds: Bounds) ->
         levels: (1..=settings.priority_levels).map(|number| level(settings.queue_of(number))).collect(),
         default_level: settings.default_level() as usize - 1,
     })
+}
+
+/// Leaves off batching where a trial shows that rows affect one another, unless the settings ask for it: then whoever
+/// wrote them may know better.
+pub fn tried(rules: Rules, settings: &BatchSettings, loaded: &mut Loaded, model: &ModelName) -> Rules {
+    let (Some(axis), Some(engine)) = (rules.axis.as_ref().filter(|_| rules.max_batch > 1), loaded.engines.first_mut())
+    else {
+        return rules;
+    };
+    let Some(why) = trial::refusal(engine.as_mut(), &loaded.signature, axis) else { return rules };
+    match asked_for(settings) {
+        Some(key) => {
+            tracing::warn!(%model, why, "calls are batched because of batch.{key}, but a trial gave other answers");
+            rules
+        }
+        None => {
+            tracing::warn!(%model, why, "calls are not batched: a trial gave other answers");
+            Rules { axis: None, max_batch: 1, ..rules }
+        }
+    }
 }
 
 /// The key that asks for batching, where one does.

@@ -62,11 +62,12 @@ pub fn loader(
         let threads = ThreadPlan::new(cpus, settings.instances, options.intra_op_threads);
         let mut loaded = engines(plan, threads)?;
         warm(&mut loaded)?;
+        let bounds = Bounds { calls: limits.queue_calls, bytes: limits.queue_bytes.get() };
+        let rules = batching::rules(&settings.batch, &loaded.signature, bounds)?;
+        let rules = batching::tried(rules, &settings.batch, &mut loaded, &plan.name);
 
         let (device, instances) = (loaded.device.clone(), loaded.engines.len());
         let signature = Arc::new(loaded.signature.clone());
-        let bounds = Bounds { calls: limits.queue_calls, bytes: limits.queue_bytes.get() };
-        let rules = batching::rules(&settings.batch, &signature, bounds)?;
         let merging = Merging { axis: rules.axis.clone(), max_batch: rules.max_batch };
         let statistics = statistics.of(&plan.name, plan.version);
         let on_cpu = device == Device::Cpu.to_string();

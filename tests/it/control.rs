@@ -149,7 +149,7 @@ async fn metadata_and_configuration_are_those_of_the_model() {
 
     let request = proto::ModelConfigRequest { name: "pets".to_owned(), version: String::new() };
     let config = within(client.model_config(request)).await.unwrap().into_inner().config.unwrap();
-    assert_eq!((&*config.name, config.max_batch_size), ("pets", 0));
+    assert_eq!((&*config.name, config.max_batch_size), ("pets", 0), "a scalar input forbids batches");
     let input = &config.input[0];
     assert_eq!((&*input.name, input.data_type(), &*input.dims), ("image", proto::DataType::TypeFp32, &[-1, 3, 8][..]));
     assert_eq!(config.input[1].data_type(), proto::DataType::TypeString);

@@ -1,7 +1,10 @@
 //! Models in the words of the Open Inference Protocol.
 
+use std::time::Duration;
+
 use bytestring::ByteString;
 
+use super::batching;
 use crate::infer::Infer;
 use crate::models::Served;
 use crate::observe::{ModelTotals, Total};
@@ -25,8 +28,8 @@ pub fn dims(spec: &TensorSpec) -> Vec<i64> {
     spec.dims.iter().map(|dim| dim.wire()).collect()
 }
 
-/// A model's configuration. Dimensions are those of the model itself, so that `max_batch_size` is 0.
-pub fn model_config<S: Infer>(served: &Served<S>) -> proto::ModelConfig {
+/// A model's configuration. `delay` is how long its calls wait for one another now.
+pub fn model_config<S: Infer>(served: &Served<S>, delay: Duration) -> proto::ModelConfig {
     let labels = |name: &ByteString| served.settings.labels.get(&**name).map_or("", |labels| labels.file()).to_owned();
     let input = |spec: &TensorSpec| proto::ModelInput {
         name: spec.name.to_string(),
@@ -43,7 +46,7 @@ pub fn model_config<S: Infer>(served: &Served<S>) -> proto::ModelConfig {
         ..Default::default()
     };
     let pure = proto::ModelParameter { string_value: served.settings.pure.to_string() };
-    proto::ModelConfig {
+    let mut config = proto::ModelConfig {
         name: served.name.to_string(),
         platform: PLATFORM.to_owned(),
         backend: "onnxruntime".to_owned(),
@@ -54,7 +57,9 @@ pub fn model_config<S: Infer>(served: &Served<S>) -> proto::ModelConfig {
         parameters: [("infergate.pure".to_owned(), pure)].into(),
         model_transaction_policy: Some(proto::ModelTransactionPolicy { decoupled: false }),
         ..Default::default()
-    }
+    };
+    batching::describe(&mut config, served, delay);
+    config
 }
 
 fn instance_group<S: Infer>(served: &Served<S>) -> proto::ModelInstanceGroup {

@@ -1,6 +1,7 @@
 //! What clients ask about models and the server, and the loading and unloading of models: everything off the path of a
 //! call, on tonic's services.
 
+mod batching;
 mod description;
 mod health;
 mod open_inference;

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tonic::{Request, Response, Status};
 
@@ -142,7 +143,10 @@ impl<S: Infer> GrpcInferenceService for OpenInferenceControl<S> {
         request: Request<proto::ModelConfigRequest>,
     ) -> Result<Response<proto::ModelConfigResponse>, Status> {
         let proto::ModelConfigRequest { name, version } = request.into_inner();
-        let config = description::model_config(&*self.served(name, &version)?);
+        let served = self.served(name, &version)?;
+        let statistics = self.statistics.get(&served.name, served.version);
+        let delay = statistics.map_or(Duration::ZERO, |statistics| statistics.queue().delay_now());
+        let config = description::model_config(&*served, delay);
         Ok(Response::new(proto::ModelConfigResponse { config: Some(config) }))
     }
 
