@@ -150,7 +150,7 @@ impl Model {
         let signature = Arc::new(self.signature.clone());
         let engine = |_| {
             let (act, log, signature) = (self.act.clone(), self.log.clone(), signature.clone());
-            let engine = Scripted { act, log, signature, load, is_warm: false };
+            let engine = Scripted { act, log, signature, load };
             Box::new(engine) as Box<dyn Engine>
         };
         let engines = (0..threads.instances).map(engine).collect();
