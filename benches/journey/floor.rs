@@ -1,10 +1,7 @@
 //! The floors, and infergate with an engine that does nothing.
 
-use std::convert::Infallible;
-use std::pin::Pin;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -20,10 +17,8 @@ use ort::session::Session;
 use ort::value::TensorRef;
 use prost::Message;
 use tokio::sync::oneshot;
-use tonic::body::Body;
-use tonic::server::{Grpc, NamedService, UnaryService};
 
-use crate::load::{CONNECTION_WINDOW, Raw, WINDOW};
+use crate::rig::floor::Floor;
 use crate::{MODELS, TINY};
 
 /// Floats of one digit.
@@ -61,24 +56,21 @@ pub fn be(role: &str) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
     runtime.expect("a runtime").block_on(async {
         match role {
-            "floor" => serve(Floor(Answers::Digits(digits(threads)))).await,
-            "echo" => serve(Floor(Answers::Echo)).await,
+            "floor" => digits_floor(threads).serve().await,
+            "echo" => Floor::echo().serve().await,
             "identity" => identity().await,
             _ => panic!("no such role: {role}"),
         }
     });
 }
 
-async fn serve(floor: Floor) {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    println!("listening grpc={}", listener.local_addr().expect("its address"));
-    let incoming = tonic::transport::server::TcpIncoming::from(listener).with_nodelay(Some(true));
-    let server = tonic::transport::Server::builder()
-        .initial_stream_window_size(WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_frame_size(1 << 20)
-        .add_service(floor);
-    server.serve_with_incoming(incoming).await.expect("it serves");
+fn digits_floor(threads: usize) -> Floor {
+    let jobs = digits(threads);
+    Floor::of(move |message| {
+        let (reply, answer) = oneshot::channel();
+        jobs.send((message, reply)).expect("threads");
+        Box::pin(async { answer.await.expect("an answer") })
+    })
 }
 
 /// Threads with a bare session each; the tensor is the message's end.
@@ -110,50 +102,6 @@ fn run(mut session: Session, jobs: &Mutex<Receiver<Job>>) {
         let (_, probabilities) = outputs[0].try_extract_tensor::<f32>().expect("floats");
         let answer: Vec<u8> = probabilities.iter().flat_map(|value| value.to_le_bytes()).collect();
         let _ = reply.send(answer.into());
-    }
-}
-
-#[derive(Clone)]
-struct Floor(Answers);
-
-#[derive(Clone)]
-enum Answers {
-    Digits(SyncSender<Job>),
-    Echo,
-}
-
-impl NamedService for Floor {
-    const NAME: &'static str = "floor.Floor";
-}
-
-impl tower::Service<http::Request<Body>> for Floor {
-    type Response = http::Response<Body>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let floor = self.clone();
-        Box::pin(async move { Ok(Grpc::new(Raw).max_decoding_message_size(64 << 20).unary(floor, request).await) })
-    }
-}
-
-impl UnaryService<Bytes> for Floor {
-    type Response = Bytes;
-    type Future = Pin<Box<dyn Future<Output = Result<tonic::Response<Bytes>, tonic::Status>> + Send>>;
-
-    fn call(&mut self, request: tonic::Request<Bytes>) -> Self::Future {
-        let answers = self.0.clone();
-        Box::pin(async move {
-            let message = request.into_inner();
-            let Answers::Digits(jobs) = answers else { return Ok(tonic::Response::new(message)) };
-            let (reply, answer) = oneshot::channel();
-            jobs.send((message, reply)).expect("threads");
-            Ok(tonic::Response::new(answer.await.expect("an answer")))
-        })
     }
 }
 

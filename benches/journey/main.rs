@@ -7,14 +7,15 @@
 #![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
 mod floor;
-mod load;
-mod process;
+#[path = "../rig/mod.rs"]
+mod rig;
 
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use load::{Target, one_after_another, together};
-use process::Process;
+use rig::load::{Target, one_after_another, together};
+use rig::process::Process;
+use rig::{Ratio, median, verdict};
 
 /// A digit through the example CNN: a few kilobytes of weights, some tens of microseconds to run.
 const TINY: &str = "digits";
@@ -63,7 +64,7 @@ async fn unary(short: bool) {
         }
         for (side, (target, process)) in targets.iter().zip([&floor, &ours]).enumerate() {
             let (before, slept) = (process.cpu(), process.sleeps());
-            let done = together(target, 128, time).await;
+            let done = together(target, 128, time).await.len();
             many_sleeps[side].push((process.sleeps() - slept) as f64 / done as f64);
             cpus[side].push((process.cpu() - before).as_secs_f64() / done as f64);
             rates[side].push(done as f64 / time.as_secs_f64());
@@ -124,17 +125,10 @@ async fn check_answers(targets: &[Target; 2]) {
 }
 
 fn report(what: &str, unit: &str, scale: f64, sides: &[Vec<f64>; 2], bound: f64) {
-    let mut ratios: Vec<f64> = sides[1].iter().zip(&sides[0]).map(|(ours, floor)| ours / floor).collect();
     let [floor, ours] = [0, 1].map(|side| median(&mut sides[side].clone()) * scale);
-    let ratio = median(&mut ratios);
-    let (least, most) = (ratios[0], ratios[ratios.len() - 1]);
-    let verdict = if ratio <= bound { "met" } else { "MISSED" };
+    let Ratio { median: ratio, least, most } = Ratio::of(&sides[1], &sides[0]);
+    let verdict = verdict(ratio <= bound);
     println!(
         "{what:<44} floor {floor:>9.1} {unit} ours {ours:>9.1} {unit}  ratio {ratio:.3} ({least:.3} to {most:.3}), bound {bound}: {verdict}"
     );
-}
-
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }

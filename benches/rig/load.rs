@@ -1,5 +1,6 @@
 //! The client: the same for every server, sending a message that is made once.
 
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, BufMut, Bytes};
@@ -9,7 +10,7 @@ use tonic::client::Grpc;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::transport::{Channel, Endpoint};
 
-use crate::process::Process;
+use super::process::Process;
 
 pub const WINDOW: u32 = 4 << 20;
 pub const CONNECTION_WINDOW: u32 = 16 << 20;
@@ -57,7 +58,8 @@ impl Decoder for Raw {
 pub struct Target {
     channels: Vec<Channel>,
     path: PathAndQuery,
-    message: Bytes,
+    messages: Vec<Bytes>,
+    next: Cell<usize>,
 }
 
 impl Target {
@@ -69,6 +71,12 @@ impl Target {
         Target::new(process, "/inference.GRPCInferenceService/ModelInfer", message).await
     }
 
+    /// Calls with these messages in turn.
+    pub async fn in_turn(process: &Process, messages: Vec<Bytes>) -> Target {
+        let first = messages[0].clone();
+        Target { messages, ..Target::new(process, "/inference.GRPCInferenceService/ModelInfer", first).await }
+    }
+
     async fn new(process: &Process, path: &'static str, message: Bytes) -> Target {
         let mut channels = Vec::new();
         for _ in 0..4 {
@@ -77,19 +85,36 @@ impl Target {
                 endpoint.initial_stream_window_size(WINDOW).initial_connection_window_size(CONNECTION_WINDOW);
             channels.push(endpoint.tcp_nodelay(true).connect().await.expect("a connection"));
         }
-        Target { channels, path: PathAndQuery::from_static(path), message }
+        Target { channels, path: PathAndQuery::from_static(path), messages: vec![message], next: Cell::new(0) }
     }
 
     pub async fn call(&self) -> Bytes {
         self.call_on(0).await
     }
 
-    async fn call_on(&self, channel: usize) -> Bytes {
-        let mut grpc =
-            Grpc::new(self.channels[channel].clone()).max_decoding_message_size(LIMIT).max_encoding_message_size(LIMIT);
-        grpc.ready().await.expect("a ready connection");
-        let answer = grpc.unary(tonic::Request::new(self.message.clone()), self.path.clone(), Raw).await;
-        answer.expect("an answer").into_inner()
+    async fn call_on(&self, caller: usize) -> Bytes {
+        let next = self.next.get();
+        self.next.set((next + 1) % self.messages.len());
+        let answer = self.send(caller, self.path.clone(), self.messages[next].clone(), None).await;
+        answer.expect("an answer")
+    }
+
+    /// Calls `path`, within `deadline` where one is given.
+    pub async fn send(
+        &self,
+        caller: usize,
+        path: PathAndQuery,
+        message: Bytes,
+        deadline: Option<Duration>,
+    ) -> Result<Bytes, Status> {
+        let channel = self.channels[caller % self.channels.len()].clone();
+        let mut grpc = Grpc::new(channel).max_decoding_message_size(LIMIT).max_encoding_message_size(LIMIT);
+        grpc.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
+        let mut request = tonic::Request::new(message);
+        if let Some(deadline) = deadline {
+            request.set_timeout(deadline);
+        }
+        Ok(grpc.unary(request, path, Raw).await?.into_inner())
     }
 }
 
@@ -104,16 +129,17 @@ pub async fn one_after_another(target: &Target, calls: usize) -> f64 {
     super::median(&mut times)
 }
 
-/// Calls done in `time` with so many in flight over four connections.
-pub async fn together(target: &Target, in_flight: usize, time: Duration) -> usize {
+/// The times in seconds of the calls done in `time` with so many in flight over four connections.
+pub async fn together(target: &Target, in_flight: usize, time: Duration) -> Vec<f64> {
     let until = Instant::now() + time;
     let callers = (0..in_flight).map(|caller| async move {
-        let mut done = 0;
+        let mut times = Vec::new();
         while Instant::now() < until {
-            target.call_on(caller % target.channels.len()).await;
-            done += 1;
+            let began = Instant::now();
+            target.call_on(caller).await;
+            times.push(began.elapsed().as_secs_f64());
         }
-        done
+        times
     });
-    futures_util::future::join_all(callers).await.into_iter().sum()
+    futures_util::future::join_all(callers).await.into_iter().flatten().collect()
 }
