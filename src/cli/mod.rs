@@ -4,6 +4,7 @@ mod check;
 mod client;
 mod failure;
 mod json;
+mod message;
 mod models;
 mod predict;
 mod serve;
