@@ -55,7 +55,7 @@ Exit codes: 0 done; 1 not reached, nothing answered, or an answer unlike the ref
 Examples:
   infergate bench --model digits --concurrency 32
   infergate bench --model digits --rate 500 --deadline 50ms --duration 60s
-  infergate bench --model languages --rows 4 --dim ids=128 --dim mask=128
+  infergate bench --model language --rows 4 --dim bytes=128
   infergate bench --model digits --input image=@seven.npy --calls 10000 --check --json
   infergate bench --model digits --target 10.0.0.1:8001 --vs 10.0.0.2:8001 --duration 60s";
 
@@ -171,12 +171,12 @@ impl BenchArgs {
 
     async fn bench(&self, plan: &Plan, out: &mut impl Write) -> Result<(), Failure> {
         let progress = Progress::start();
-        let target = Side::connect(self.server.clone(), self.pid, plan).await?;
+        let target = progress.unless_stopped(Side::connect(self.server.clone(), self.pid, plan)).await?;
         match &self.vs {
             None => self.alone(plan, target, &progress, out).await,
             Some(vs) => {
                 let server = ServerArgs { target: vs.clone(), ..self.server.clone() };
-                let vs = Side::connect(server, self.vs_pid, plan).await?;
+                let vs = progress.unless_stopped(Side::connect(server, self.vs_pid, plan)).await?;
                 self.compared(plan, [target, vs], &progress, out).await
             }
         }
@@ -231,11 +231,12 @@ impl BenchArgs {
             let names = format!("{} vs {}", sides[0].target(), sides[1].target());
             let title = format!("{}, {} rounds", report::title(plan, &names), rounds.len());
             let mut text = format!("{title}\n\n{}", report::ratios(&compared));
-            for (side, measured) in sides.iter().zip(&measured) {
+            for ((who, side), measured) in ["target", "vs"].iter().zip(&sides).zip(&measured) {
                 let counts = report::counts(plan, measured);
                 let failures = report::failures(measured);
                 let gap = if failures.is_empty() { "" } else { "\n" };
-                text += &format!("\n{}, {}\n\n{counts}{gap}{failures}", side.target(), took(measured, progress));
+                let took = took(measured, progress);
+                text += &format!("\n{who} {}, {took}\n\n{counts}{gap}{failures}", side.target());
             }
             print(out, &text)?;
         }

@@ -157,6 +157,24 @@ async fn two_servers_are_measured_in_turns() {
 }
 
 #[tokio::test]
+async fn an_interrupt_ends_the_run_and_shows_what_was_measured() {
+    let mut gate = Gate::closed();
+    let serving = Serving::of([Model::echo().behind(&gate)]).await;
+    gate.let_one_pass();
+    let child = start(&serving.grpc().to_string(), &["--concurrency", "1", "--calls", "9", "--json"]);
+    // The call before, and the first of the run.
+    gate.next().await;
+    gate.next().await;
+    let pid = rustix::process::Pid::from_raw(child.id().unwrap() as i32).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let json = ended(child).await.json();
+    assert_eq!((&json["interrupted"], &json["calls"]["sent"]), (&Value::from(true), &Value::from(1)));
+    assert_eq!(json["calls"]["given_up"], 1);
+    gate.open();
+    serving.finish().await;
+}
+
+#[tokio::test]
 async fn failures_are_counted_by_code_and_a_run_without_any_answer_is_one() {
     let runs = AtomicU32::new(0);
     let model = Model::echo().acting(move |run| match runs.fetch_add(1, Ordering::Relaxed) {

@@ -128,7 +128,7 @@ fn is_unreached(status: &Status) -> bool {
 }
 
 /// Waits until somebody wants the end.
-async fn stopped(stop: &mut Stop) {
+pub async fn stopped(stop: &mut Stop) {
     if stop.wait_for(|stop| *stop).await.is_err() {
         // Nobody is left who could want it.
         std::future::pending().await

@@ -8,9 +8,10 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::load::{Run, Stop};
+use super::load::{Run, Stop, stopped};
 use super::report::ms;
 use super::tally::Tally;
+use crate::cli::failure::Failure;
 
 /// How often the line is drawn anew.
 const TICK: Duration = Duration::from_millis(250);
@@ -46,8 +47,21 @@ impl Progress {
         *self.stop.borrow()
     }
 
+    /// Does something that is not measured.
+    ///
+    /// # Errors
+    /// Its own failure, or that somebody wanted the end before it was done.
+    pub async fn unless_stopped<T>(&self, step: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        let mut stop = self.stop();
+        tokio::select! {
+            done = step => done,
+            () = stopped(&mut stop) => Err(Failure::failed("interrupted before anything was measured")),
+        }
+    }
+
     /// What is done from now on, before the numbers.
     pub fn name(&self, name: String) {
+        self.line.set_message("");
         self.line.set_prefix(name);
     }
 

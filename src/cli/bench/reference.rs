@@ -70,8 +70,9 @@ impl Reference {
         expected == got
             || match (float(dtype, expected), float(dtype, got)) {
                 (Some(expected), Some(got)) => {
-                    let tolerance = self.tolerance.unwrap_or_else(|| usual(dtype));
-                    (expected - got).abs() <= tolerance * (1.0 + expected.abs()) || both_nan(expected, got)
+                    let tolerance = self.tolerance.unwrap_or_else(|| usual(dtype)) * (1.0 + expected.abs());
+                    let is_near = tolerance.is_finite() && (expected - got).abs() <= tolerance;
+                    is_near || expected == got || expected.is_nan() && got.is_nan()
                 }
                 _ => false,
             }
@@ -89,10 +90,6 @@ fn elements(dtype: DType, raw: &[u8]) -> Box<dyn Iterator<Item = &[u8]> + '_> {
 fn read(message: Bytes) -> Result<Answer> {
     let response = ModelInferResponse::decode(message).map_err(|error| Error::invalid(error.to_string()))?;
     Answer::read(response)
-}
-
-fn both_nan(one: f64, other: f64) -> bool {
-    one.is_nan() && other.is_nan()
 }
 
 /// What a type's floats may differ by where nothing is said: some units in the last place of values around 1.
@@ -155,7 +152,9 @@ mod tests {
         let far = compared(one, floats(&[1.0, 1001.0, f32::NAN]), None).unwrap();
         assert_eq!(far, "output \"y\": element 1: expected 1000.0, got 1001.0");
         assert!(compared(floats(&[1.0]), floats(&[f32::NAN]), None).is_some());
-        assert_eq!(compared(floats(&[f32::INFINITY]), floats(&[f32::INFINITY]), Some(0.0)), None);
+        assert_eq!(compared(floats(&[f32::INFINITY, 0.0]), floats(&[f32::INFINITY, -0.0]), Some(0.0)), None);
+        assert!(compared(floats(&[f32::INFINITY]), floats(&[1.0]), None).is_some());
+        assert!(compared(floats(&[1.0]), floats(&[f32::INFINITY]), None).is_some());
     }
 
     #[test]

@@ -142,7 +142,7 @@ fn cpu(measured: &Measured) -> String {
         [who.to_owned(), per_call, cores]
     };
     let rows = [row("server", measured.server_cpu), row("client", measured.client_cpu)];
-    table(["CPU", "µS PER CALL ", "CORES "], rows)
+    table(["CPU", "µs PER CALL ", "CORES "], rows)
 }
 
 fn dash() -> String {
@@ -223,7 +223,7 @@ the server counted     2     1       2.0         -         -           -        
 BATCH  RUNS      %  EXECUTE MS
     2     1  100.0       0.500
 
-CPU     µS PER CALL  CORES
+CPU     µs PER CALL  CORES
 server        100.0   0.00
 client            -      -
 ";

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::time::timeout;
 use tonic::{Code, Status};
 
 use super::cpu;
@@ -18,6 +19,9 @@ use crate::cli::failure::Failure;
 use crate::cli::message::{given, request};
 use crate::cli::signature;
 use crate::wire::proto::inference::{ModelInferRequest, ModelStatisticsRequest};
+
+/// How long a server may take to tell what it counted, before it counts as one that does not.
+const STATISTICS: Duration = Duration::from_secs(5);
 
 /// A server, ready to be measured.
 pub struct Side {
@@ -146,7 +150,7 @@ impl Side {
     /// What the server has counted so far; nothing where it does not count.
     async fn statistics(&mut self) -> Option<Statistics> {
         let request = ModelStatisticsRequest { name: self.asked.model.clone(), version: self.asked.version.clone() };
-        let told = self.client.model_statistics(self.server.request(request)).await.ok()?;
+        let told = timeout(STATISTICS, self.client.model_statistics(self.server.request(request))).await.ok()?.ok()?;
         Some(Statistics::of(&told.get_ref().model_stats))
     }
 }
