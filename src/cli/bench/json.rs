@@ -156,8 +156,8 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
+    use crate::cli::bench::flags::tests::parsed;
     use crate::cli::bench::tally::{End, Tally};
-    use crate::cli::bench::tests::parsed;
     use crate::cli::bench::versus::compare;
 
     #[test]

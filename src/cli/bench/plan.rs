@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::BenchArgs;
+use super::flags::BenchArgs;
 use super::inputs::Sizes;
 use super::load::{Length, Load};
 use crate::cli::failure::Failure;
@@ -174,7 +174,7 @@ fn length(args: &BenchArgs) -> Result<Length, Failure> {
 mod tests {
     use super::*;
     use crate::cli::bench::arrivals::Spacing;
-    use crate::cli::bench::tests::parsed;
+    use crate::cli::bench::flags::tests::parsed;
 
     fn plan(flags: &[&str]) -> Result<Plan, String> {
         Plan::new(&parsed(flags).unwrap()).map_err(|failure| {

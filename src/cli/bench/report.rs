@@ -7,7 +7,7 @@ use super::load::Load;
 use super::plan::Plan;
 use super::side::Measured;
 use super::statistics::{Spent, Statistics};
-use super::versus::{Compared, Spread};
+use super::versus::{Compared, Round, Spread};
 use crate::cli::table::{cut, plain, table};
 
 /// The most characters of a failure's message.
@@ -51,8 +51,14 @@ pub fn whole(plan: &Plan, measured: &Measured, width: usize) -> String {
     parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n")
 }
 
+/// One server's run in short: counts and failures.
+pub fn brief(plan: &Plan, measured: &Measured) -> String {
+    let parts = [counts(plan, measured), failures(measured)];
+    parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n")
+}
+
 /// What became of the calls of one server.
-pub fn counts(plan: &Plan, measured: &Measured) -> String {
+fn counts(plan: &Plan, measured: &Measured) -> String {
     let tally = &measured.tally;
     let mut rows = vec![("answered".to_owned(), tally.answered())];
     rows.extend(plan.goodput.is_some().then(|| (format!("within {}", plan.deadline), tally.in_time)));
@@ -100,7 +106,7 @@ fn late(plan: &Plan, measured: &Measured) -> String {
 }
 
 /// The failures of one server by their code; nothing where there are none.
-pub fn failures(measured: &Measured) -> String {
+fn failures(measured: &Measured) -> String {
     let row = |(code, failures): (&str, &super::tally::Failures)| {
         [code.to_owned(), failures.count.to_string(), cut(&failures.sample, SAMPLE)]
     };
@@ -149,8 +155,13 @@ fn dash() -> String {
     "-".to_owned()
 }
 
-/// Two servers side by side: medians of both over the rounds, and how their ratios spread.
-pub fn ratios(compared: &[Compared]) -> String {
+/// Two servers side by side: what was asked, and the ratios.
+pub fn versus(plan: &Plan, targets: &str, rounds: &[Round], compared: &[Compared]) -> String {
+    format!("{}, {} rounds\n\n{}", title(plan, targets), rounds.len(), ratios(compared))
+}
+
+/// Medians of both over the rounds, and how their ratios spread.
+fn ratios(compared: &[Compared]) -> String {
     let names = ["answers per second", "p50 ms", "p99 ms", "server CPU µs per call"];
     let rows = compared.iter().zip(names).map(|(compared, name)| {
         let unit = if name.ends_with("ms") { 1e3 } else { 1.0 };
@@ -176,9 +187,9 @@ mod tests {
     use tonic::Status;
 
     use super::*;
+    use crate::cli::bench::flags::tests::parsed;
     use crate::cli::bench::statistics::Batches;
     use crate::cli::bench::tally::{End, Tally};
-    use crate::cli::bench::tests::parsed;
 
     fn plan(flags: &[&str]) -> Plan {
         Plan::new(&parsed(flags).unwrap()).unwrap()
