@@ -1,5 +1,7 @@
 //! The way from a command to a server: address, headers, patience, and what its failures are called.
 
+mod repeated;
+
 use std::error::Error;
 use std::fmt;
 use std::io;
@@ -14,12 +16,17 @@ use tonic::{Code, Request, Status};
 use super::failure::Failure;
 use crate::config::Period;
 use crate::wire::proto::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
+pub use repeated::Repeated;
 
 /// A client of the Open Inference Protocol.
 pub type Client = GrpcInferenceServiceClient<Channel>;
 
 /// How long a connection may take to come up.
 const CONNECT: Duration = Duration::from_secs(5);
+
+/// Bytes of one answer, and of all on a connection, that may be under way before they are read.
+const WINDOW: u32 = 4 << 20;
+const CONNECTION_WINDOW: u32 = 16 << 20;
 
 /// The largest message that protobuf has.
 const LARGEST_MESSAGE: usize = i32::MAX as usize;
@@ -44,10 +51,15 @@ impl ServerArgs {
     /// # Errors
     /// A failure that says what stands in the way, such as that nothing listens there.
     pub async fn connect(&self) -> Result<Client, Failure> {
-        let endpoint = Endpoint::from(self.target.uri.clone()).connect_timeout(CONNECT);
-        let channel = endpoint.connect().await.map_err(|error| unreachable(&self.target, &error))?;
-        let client = GrpcInferenceServiceClient::new(channel);
+        let client = GrpcInferenceServiceClient::new(self.channel().await?);
         Ok(client.max_decoding_message_size(LARGEST_MESSAGE).max_encoding_message_size(LARGEST_MESSAGE))
+    }
+
+    /// One connection, which comes up before this returns.
+    async fn channel(&self) -> Result<Channel, Failure> {
+        let endpoint = Endpoint::from(self.target.uri.clone()).connect_timeout(CONNECT);
+        let endpoint = endpoint.initial_stream_window_size(WINDOW).initial_connection_window_size(CONNECTION_WINDOW);
+        endpoint.connect().await.map_err(|error| unreachable(&self.target, &error))
     }
 
     /// A call with the headers and the deadline that were asked for.
@@ -62,10 +74,7 @@ impl ServerArgs {
 
     /// What a call that was answered by `status` is to the user.
     pub fn refused(&self, status: &Status) -> Failure {
-        // The client's own clock says CANCELLED, and a server's DEADLINE_EXCEEDED.
-        let expired = matches!(status.code(), Code::DeadlineExceeded)
-            || status.code() == Code::Cancelled && status.message() == "Timeout expired";
-        if expired {
+        if code(status) == Code::DeadlineExceeded {
             return Failure::failed(format_args!(
                 "no answer from {} within {}: allow more by --timeout",
                 self.target, self.timeout
@@ -81,6 +90,24 @@ impl ServerArgs {
             (None, "") => Failure::failed(format_args!("no reason given ({code})")),
             (None, message) => Failure::failed(format_args!("{message} ({code})")),
         }
+    }
+}
+
+/// The code of a call's end. The client's own clock says CANCELLED where a server's says DEADLINE_EXCEEDED; here both
+/// are the latter.
+pub fn code(status: &Status) -> Code {
+    match status.code() {
+        Code::Cancelled if status.message() == "Timeout expired" => Code::DeadlineExceeded,
+        code => code,
+    }
+}
+
+/// Why a call failed, in a few words.
+pub fn reason(status: &Status) -> String {
+    match (status.source(), status.message()) {
+        (Some(source), _) => innermost(source).to_string(),
+        (None, "") => "no reason given".into(),
+        (None, message) => message.into(),
     }
 }
 

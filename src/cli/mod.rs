@@ -1,9 +1,11 @@
 //! The commands.
 
+mod bench;
 mod check;
 mod client;
 mod failure;
 mod json;
+mod message;
 mod models;
 mod predict;
 mod serve;
@@ -35,7 +37,8 @@ Examples:
   infergate serve --models models/          serve DIR/<model>/<version>/model.onnx
   infergate serve my.onnx                   serve one file
   infergate models                          what is served
-  infergate predict --model digits --input image=@seven.npy --classes 3";
+  infergate predict --model digits --input image=@seven.npy --classes 3
+  infergate bench --model digits            how fast it answers";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -47,6 +50,8 @@ enum Command {
     Models(models::ModelsArgs),
     /// Run a model once and show its answer and where the time went
     Predict(predict::PredictArgs),
+    /// Load a model with calls and show how fast it answers
+    Bench(Box<bench::BenchArgs>),
 }
 
 /// Where a configuration comes from, for the commands that need one.
@@ -75,6 +80,7 @@ pub fn main() -> ExitCode {
         Some(Command::Check(args)) => exit(args.run()),
         Some(Command::Models(args)) => exit(args.run()),
         Some(Command::Predict(args)) => exit(args.run()),
+        Some(Command::Bench(args)) => exit(args.run()),
         None => {
             // As clap does for a wrong use: the help on standard error, and its code.
             let _ = print(&mut std::io::stderr(), &Cli::command().render_help().to_string());

@@ -1,19 +1,10 @@
 //! `infergate predict`: runs a model on values from the command line or from files, and shows what it answers and
 //! where the time went. It asks for the model's signature first, so that values need no types.
 
-mod answer;
-mod array;
 mod classes;
-mod contents;
 mod draw;
-mod fit;
-mod given;
-mod number;
-mod numpy;
-mod request;
 mod timing;
 mod values;
-mod widen;
 
 use std::io::Write;
 use std::time::Instant;
@@ -24,13 +15,12 @@ use tonic::Status;
 use super::client::{self, Client, ServerArgs};
 use super::failure::{Failure, print};
 use super::json::pretty;
-use super::signature::signature;
-use crate::tensor::Signature;
-use crate::wire::proto::inference::{ModelInferRequest, ModelInferResponse, ModelMetadataRequest};
-use answer::Answer;
+use super::message::answer::Answer;
+use super::message::given::{self, Given};
+use super::message::request::{self, Wanted};
+use super::signature;
+use crate::wire::proto::inference::{ModelInferRequest, ModelInferResponse};
 use draw::Shown;
-use given::Given;
-use request::Wanted;
 use timing::{KEY, Spread, Timing};
 
 const EXAMPLES: &str = "\
@@ -94,7 +84,7 @@ impl PredictArgs {
 
     async fn predict(&self, out: &mut impl Write) -> Result<(), Failure> {
         let mut client = self.server.connect().await?;
-        let signature = self.signature(&mut client).await?;
+        let signature = signature::ask(&self.server, &mut client, &self.model, &self.model_version).await?;
         let inputs = given::tensors(&self.inputs, &signature)?;
         let message = request::message(&self.wanted(), &inputs, &signature)?;
         let classified = request::classified(&message);
@@ -105,13 +95,6 @@ impl PredictArgs {
         print(out, &if self.json { pretty(&shown.json()) } else { shown.text() })
     }
 
-    async fn signature(&self, client: &mut Client) -> Result<Signature, Failure> {
-        let (name, version) = (self.model.clone(), self.model_version.clone());
-        let request = self.server.request(ModelMetadataRequest { name, version });
-        let metadata = client.model_metadata(request).await.map_err(|status| self.server.refused(&status))?;
-        signature(metadata.get_ref())
-    }
-
     fn wanted(&self) -> Wanted {
         Wanted {
             model: self.model.clone(),
@@ -119,6 +102,7 @@ impl PredictArgs {
             outputs: self.outputs.clone(),
             classes: self.classes,
             typed: self.typed,
+            ..Wanted::default()
         }
     }
 

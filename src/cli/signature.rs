@@ -1,10 +1,21 @@
 //! What a model takes and gives, as its server tells it.
 
+use crate::cli::client::{Client, ServerArgs};
 use crate::cli::failure::Failure;
 use crate::cli::table::plain;
 use crate::tensor::{DType, Dim, Signature, TensorSpec};
-use crate::wire::proto::inference::ModelMetadataResponse;
 use crate::wire::proto::inference::model_metadata_response::TensorMetadata;
+use crate::wire::proto::inference::{ModelMetadataRequest, ModelMetadataResponse};
+
+/// Asks the server for a model's signature. An empty version leaves the choice to the server.
+///
+/// # Errors
+/// A failure where the server refuses, or a type is not one of the protocol's.
+pub async fn ask(server: &ServerArgs, client: &mut Client, name: &str, version: &str) -> Result<Signature, Failure> {
+    let request = ModelMetadataRequest { name: name.to_owned(), version: version.to_owned() };
+    let metadata = client.model_metadata(server.request(request)).await.map_err(|status| server.refused(&status))?;
+    signature(metadata.get_ref())
+}
 
 /// The signature in a model's metadata. Nothing there says which inputs may be left out, so that all may be here and
 /// the server decides. Where every tensor leaves its first dimension free, that dimension is called `batch`.

@@ -29,10 +29,22 @@ fn lines(lines: impl Iterator<Item = String>) -> String {
 
 /// A bar for a share of the whole, between nothing and all of it.
 pub fn bar(share: f64) -> String {
+    bar_of(share, BAR)
+}
+
+/// The same, where the whole is so many cells.
+pub fn bar_of(share: f64, cells: usize) -> String {
     const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
     let share = if share.is_finite() { share.clamp(0.0, 1.0) } else { 0.0 };
-    let eighths = (share * (8 * BAR) as f64).round() as usize;
+    let eighths = (share * (8 * cells) as f64).round() as usize;
     format!("{}{}", "█".repeat(eighths / 8), EIGHTHS[eighths % 8])
+}
+
+/// The columns that standard output has, or would have in most terminals where it is none.
+pub fn width() -> usize {
+    const USUAL: usize = 80;
+    let size = rustix::termios::tcgetwinsize(std::io::stdout());
+    size.ok().map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0).unwrap_or(USUAL)
 }
 
 /// Text from a peer: control characters are escaped, so that they cannot move the cursor or hide anything.

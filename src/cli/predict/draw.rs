@@ -2,9 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
-use super::answer::Answer;
 use super::timing::{Spread, Timing};
 use super::{classes, values};
+use crate::cli::message::answer::Answer;
 use crate::cli::table::{plain, table};
 use crate::tensor::Tensor;
 

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::number::Number;
+use crate::cli::message::number::Number;
 use crate::cli::table::cut;
 use crate::tensor::{DType, Tensor};
 

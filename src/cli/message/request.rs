@@ -1,5 +1,7 @@
 //! The message of a call.
 
+use std::str::FromStr;
+
 use super::contents;
 use crate::cli::failure::Failure;
 use crate::cli::signature::names;
@@ -21,6 +23,27 @@ pub struct Wanted {
     pub classes: Option<u32>,
     /// Whether tensors travel element by element and not as bytes.
     pub typed: bool,
+    /// Parameters of the request, such as `priority`.
+    pub parameters: Vec<Parameter>,
+}
+
+/// A parameter of a request: its name and its value.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Parameter(String, ParameterChoice);
+
+impl FromStr for Parameter {
+    type Err = &'static str;
+
+    /// `NAME=VALUE`: a truth value or a whole number where the value reads as one, text otherwise.
+    fn from_str(text: &str) -> Result<Parameter, &'static str> {
+        let (name, value) = text.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or("write NAME=VALUE")?;
+        let choice = match (value.parse(), value.parse()) {
+            (Ok(truth), _) => ParameterChoice::BoolParam(truth),
+            (_, Ok(number)) => ParameterChoice::Int64Param(number),
+            _ => ParameterChoice::StringParam(value.to_owned()),
+        };
+        Ok(Parameter(name.to_owned(), choice))
+    }
 }
 
 /// The message. Classes are asked for by output, so that all outputs are named where none is.
@@ -35,8 +58,13 @@ pub fn message(wanted: &Wanted, inputs: &[Tensor], signature: &Signature) -> Res
         inputs: inputs.iter().map(|tensor| input(tensor, wanted.typed)).collect::<Result<_, _>>()?,
         outputs: outputs(wanted, &signature.outputs)?,
         raw_input_contents: raw,
+        parameters: wanted.parameters.iter().map(parameter).collect(),
         ..Default::default()
     })
+}
+
+fn parameter(Parameter(name, choice): &Parameter) -> (String, InferParameter) {
+    (name.clone(), InferParameter { parameter_choice: Some(choice.clone()) })
 }
 
 /// The names of the outputs of which a message asks for classes.
@@ -126,6 +154,17 @@ mod tests {
         let one = Wanted { classes: Some(3), outputs: vec!["probs".into()], ..Default::default() };
         assert_eq!(names(&built(one, DType::Fp32).unwrap()), ["probs"]);
         assert!(names(&built(Wanted::default(), DType::Fp32).unwrap()).is_empty());
+    }
+
+    #[test]
+    fn a_parameter_is_of_the_type_that_its_value_reads_as() {
+        let parameters = ["priority=1", "sorted=true", "user=me"].map(|text| text.parse().unwrap()).to_vec();
+        let message = built(Wanted { parameters, ..Default::default() }, DType::Fp32).unwrap();
+        let choice = |name: &str| message.parameters[name].parameter_choice.clone().unwrap();
+        assert_eq!(choice("priority"), ParameterChoice::Int64Param(1));
+        assert_eq!(choice("sorted"), ParameterChoice::BoolParam(true));
+        assert_eq!(choice("user"), ParameterChoice::StringParam("me".into()));
+        assert!("=1".parse::<Parameter>().is_err() && "priority".parse::<Parameter>().is_err());
     }
 
     #[test]
