@@ -200,6 +200,11 @@ mod tests {
             ("batch.max_batch = 0", "model.toml: batch.max_batch: found 0, allowed is 1 to 65536"),
             ("batch.priority_levels = 0", "model.toml: batch.priority_levels: found 0, allowed is 1 to 16"),
             ("batch.default_priority = 2", "model.toml: batch.default_priority: found 2, allowed is 1 to priority_"),
+            ("batch.levels.01 = {}", "model.toml: batch.levels: found \"01\", allowed is a level of 1 to priority_lev"),
+            (
+                "batch = { priority_levels = 4294967295, levels.x = {} }",
+                "model.toml: batch.priority_levels: found 4294",
+            ),
             ("batch.levels.2 = {}", "model.toml: batch.levels: found \"2\", allowed is a level of 1 to priority_lev"),
             ("batch.levels.1 = { wait = 3 }", "model.toml: batch.levels.1.wait: found 3, allowed is a table of lev"),
             ("batch.queue.timeout = 3", "model.toml: batch.queue.timeout: found 3, allowed is a table such as"),
