@@ -52,7 +52,12 @@ pub fn loader(config: &Config, engines: Engines, statistics: Arc<StatisticsTable
         let options: SessionOptions = settings.session_as()?;
         let threads = ThreadPlan::new(cpus, settings.instances, options.intra_op_threads);
         let mut loaded = engines(plan, threads)?;
-        warm(&mut loaded)?;
+        for advice in plan.declared.check(&loaded.signature)? {
+            tracing::warn!(model = %plan.name, version = %plan.version, advice, "model settings");
+        }
+        let samples = plan.declared.samples(&plan.folder, &loaded.signature)?;
+        warm(&mut loaded, &samples)?;
+        drop(samples);
 
         let (device, instances) = (loaded.device.clone(), loaded.engines.len());
         let signature = Arc::new(loaded.signature.clone());

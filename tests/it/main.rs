@@ -21,3 +21,4 @@ mod served;
 mod stream;
 mod tidy;
 mod tls;
+mod triton_repository;
