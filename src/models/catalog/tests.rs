@@ -89,6 +89,18 @@ async fn another_config_pbtxt_is_another_model_and_the_same_one_is_not() {
     assert_eq!(site.serving("digits"), Ok(load + 1));
 }
 
+#[test]
+fn what_somebody_should_know_is_news_once() {
+    let (news, digits) = (News::default(), "digits".parse().unwrap());
+    let (one, other) = (vec!["one".to_owned()], vec!["other".to_owned()]);
+    assert!(news.is_new(&digits, &one));
+    assert!(!news.is_new(&digits, &one));
+    assert!(news.is_new(&"penguins".parse().unwrap(), &one));
+    assert!(news.is_new(&digits, &other));
+    news.is_new(&digits, &[]);
+    assert!(news.is_new(&digits, &other));
+}
+
 #[tokio::test]
 async fn every_model_of_the_repository_is_loaded() {
     let site = Site::new(&[DIGITS, NEXT, PENGUINS], 1);
