@@ -8,6 +8,7 @@ use prost::Message;
 use prost_types::FileDescriptorSet;
 
 const FILES: [&str; 3] = ["inference.proto", "health.proto", "tensorflow_serving.proto"];
+const MODEL_CONFIG: &str = "model_config.proto";
 const BY_HAND: [&str; 3] = ["ModelInfer", "ModelStreamInfer", "Predict"];
 const UNSERVED: [&str; 12] = [
     "SystemSharedMemoryStatus",
@@ -29,6 +30,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     let descriptors = protox::compile(FILES, ["proto"])?;
     std::fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
+    std::fs::write(out.join("model_config.bin"), alone(&descriptors, MODEL_CONFIG).encode_to_vec())?;
 
     let messages = tonic_prost_build::configure().bytes(".").build_server(false);
     messages.compile_fds(descriptors.clone())?;
@@ -44,6 +46,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         .out_dir(servers)
         .compile_fds(with_generated_rpcs_only(descriptors))?;
     Ok(())
+}
+
+/// One file that imports no other.
+fn alone(descriptors: &FileDescriptorSet, name: &str) -> FileDescriptorSet {
+    FileDescriptorSet { file: descriptors.file.iter().filter(|file| file.name() == name).cloned().collect() }
 }
 
 fn with_generated_rpcs_only(mut descriptors: FileDescriptorSet) -> FileDescriptorSet {

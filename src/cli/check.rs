@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use crate::compute::plan;
 use crate::compute::session::Runtime;
 use crate::config::{Config, Overrides};
+use crate::infer::ModelName;
 use crate::models::{Catalog, Found, IndexEntry, Repository, VersionState};
 use crate::role::{ModelService, StartError, loader, onnx_runtime};
 
@@ -53,11 +54,16 @@ fn files(repository: &Repository) -> Result<(String, usize), Failure> {
     }
     for Found { name, contents, .. } in &scan.models {
         let _ = match contents {
-            Ok(_) => writeln!(report, "found    {name}"),
+            Ok(contents) => write!(report, "found    {name}\n{}", advice(name, &contents.advice)),
             Err(why) => writeln!(report, "broken   {name}: {why}"),
         };
     }
     Ok((report, scan.models.iter().filter(|found| found.contents.is_err()).count()))
+}
+
+/// A line for each thing that somebody should know of a model's settings.
+fn advice(name: &ModelName, advice: &[String]) -> String {
+    advice.iter().map(|advice| format!("note     {name}: {advice}\n")).collect()
 }
 
 /// A line for each version as it loads and warms up, and how many models are broken.
@@ -65,10 +71,20 @@ fn loads(config: &Config, repository: Repository) -> Result<(String, usize), Fai
     let runtime = Runtime::load().map_err(Failure::failed)?;
     let loader = loader(config, onnx_runtime(runtime), Default::default(), watch::channel(false).1);
     let cpus = config.compute.cpus.unwrap_or_else(plan::cpus);
+    let scan = repository.scan().map_err(Failure::failed)?;
+    let notes = |found: &Found| Some(advice(&found.name, &found.contents.as_ref().ok()?.advice));
+    let mut notes: Vec<String> = scan.models.iter().filter_map(notes).collect();
     asynchronous(cpus)?.block_on(async {
         let catalog: Catalog<ModelService> = Catalog::new(repository, loader, config.compute.load_concurrency);
         let summary = catalog.load_all().await.map_err(Failure::failed)?;
-        let report = catalog.index().iter().map(line).collect();
+        let served = catalog.served();
+        notes.extend(served.iter().map(|served| {
+            let beside = served.declared.check(&served.signature).unwrap_or_default();
+            advice(&served.name, &beside)
+        }));
+        // Versions of one model have the same to say.
+        notes.dedup();
+        let report: String = catalog.index().iter().map(line).chain(notes).collect();
         Ok((report, summary.broken.len()))
     })
 }

@@ -39,10 +39,7 @@ fn places(signature: &Signature, axis: &BatchAxis) -> impl Iterator<Item = usize
 }
 
 fn together(((one, other), dim): ((&Tensor, &Tensor), usize)) -> Result<Tensor> {
-    let whole = Tensor::concatenated(SmallVec::from_vec(vec![one.clone(), other.clone()]), dim)?;
-    let mut data = aligned::buffer(whole.data().len(), 0);
-    whole.data().parts().iter().for_each(|part| data.extend_from_slice(part));
-    Ok(whole.relocated(data.freeze().into()))
+    Ok(Tensor::concatenated(SmallVec::from_vec(vec![one.clone(), other.clone()]), dim)?.laid_out())
 }
 
 /// One row of made-up input, every free dimension being 1. Another seed makes another row.

@@ -5,16 +5,19 @@ use crate::error::{Error, Kind, Result};
 use crate::infer::Interest;
 use crate::tensor::{Signature, Tensor, aligned, strings};
 
-/// Runs each engine once with zeros and empty strings, free dimensions being 1.
+/// Runs each engine with each of `samples`, calls that fit its signature. Where there are none, once with zeros and
+/// empty strings, free dimensions being 1.
 ///
 /// # Errors
 /// `Unloadable`, with the engine's own words.
-pub fn warm(loaded: &mut Loaded) -> Result<()> {
+pub fn warm(loaded: &mut Loaded, samples: &[Vec<Tensor>]) -> Result<()> {
     let failed = |error: Error| Error::new(Kind::Unloadable, format!("the warm-up run failed: {error}"));
-    let inputs = made_up(&loaded.signature).map_err(failed)?;
+    let made_up = samples.is_empty().then(|| made_up(&loaded.signature)).transpose().map_err(failed)?;
     let interest = Interest::of(1);
     for engine in &mut loaded.engines {
-        engine.run(&inputs, &[], &interest).map_err(failed)?;
+        for inputs in samples.iter().chain(&made_up) {
+            engine.run(inputs, &[], &interest).map_err(failed)?;
+        }
     }
     Ok(())
 }

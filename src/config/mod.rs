@@ -14,6 +14,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use figment::Figment;
+use figment::providers::Serialized;
+use serde::Serialize;
 
 pub use keys::{Key, Section, Setting};
 pub use layer::Overrides;
@@ -205,11 +207,13 @@ impl Config {
     }
 }
 
-/// Reads settings of another kind than [`Config`] out of the text of the file `source`.
-pub(crate) fn parse<T: Section>(source: &str, text: &str) -> Result<T, ConfigError> {
+/// Reads settings of another kind than [`Config`] out of the text of the file `source`; what it does not say is as in
+/// `base`, key by key.
+pub(crate) fn parse_over<T: Section + Serialize>(base: &T, source: &str, text: &str) -> Result<T, ConfigError> {
     let layer = layer::Layer::toml(source.to_owned(), text)?;
     ConfigError::unless_empty(layer.problems(&T::keys("")))?;
-    Ok(Figment::from(layer).extract().expect("each value was checked by itself"))
+    let merged = Figment::from(Serialized::defaults(base)).merge(layer);
+    Ok(merged.extract().expect("each value was checked by itself"))
 }
 
 /// The variables of this process that may be ours, for [`Config::load`].

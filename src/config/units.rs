@@ -86,7 +86,16 @@ impl Period {
     /// A year. Longer ones are mistakes, and would overflow the clock of some systems.
     const MOST: Duration = Duration::from_secs(365 * 24 * 3600);
 
-    const UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
+    const UNITS: [(&str, u64); 5] =
+        [("h", 3_600_000_000), ("m", 60_000_000), ("s", Self::SECOND), ("ms", 1000), ("us", 1)];
+
+    /// In the smallest unit.
+    const SECOND: u64 = 1_000_000;
+
+    /// So many microseconds; `None` for more than is allowed.
+    pub fn micros(count: u64) -> Option<Period> {
+        Some(Period(Duration::from_micros(count))).filter(|period| period.0 <= Self::MOST)
+    }
 
     /// So many milliseconds.
     pub const fn millis(count: u64) -> Period {
@@ -120,18 +129,17 @@ impl FromStr for Period {
     fn from_str(text: &str) -> Result<Period, Self::Err> {
         let (count, unit) = split(text).ok_or(Self::ALLOWED)?;
         let (_, factor) = Self::UNITS.into_iter().find(|(name, _)| *name == unit).ok_or(Self::ALLOWED)?;
-        let period = count.checked_mul(factor).map(Duration::from_millis);
-        period.filter(|period| *period <= Self::MOST).map(Period).ok_or(Self::ALLOWED)
+        count.checked_mul(factor).and_then(Period::micros).ok_or(Self::ALLOWED)
     }
 }
 
 impl fmt::Display for Period {
     /// In the largest unit of which there are two or more, without a fraction.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let millis = self.0.as_millis() as u64;
-        let whole = |factor: u64| millis.is_multiple_of(factor) && (millis >= 2 * factor || factor == 1000);
-        let (unit, factor) = Self::UNITS.into_iter().find(|(_, factor)| whole(*factor)).unwrap_or(("ms", 1));
-        write!(f, "{}{unit}", millis / factor)
+        let micros = self.0.as_micros() as u64;
+        let whole = |factor: u64| micros.is_multiple_of(factor) && (micros >= 2 * factor || factor <= Self::SECOND);
+        let (unit, factor) = Self::UNITS.into_iter().find(|(_, factor)| whole(*factor)).unwrap_or(("us", 1));
+        write!(f, "{}{unit}", micros / factor)
     }
 }
 
@@ -208,7 +216,9 @@ mod tests {
 
     #[test]
     fn a_period_needs_its_unit() {
-        for (text, millis) in [("0s", 0), ("250ms", 250), ("5s", 5000), ("2m", 120_000), ("1h", 3_600_000)] {
+        for (text, millis) in
+            [("0s", 0), ("250ms", 250), ("5s", 5000), ("7000us", 7), ("2m", 120_000), ("1h", 3_600_000)]
+        {
             assert_eq!(text.parse(), Ok(Period::millis(millis)), "{text}");
         }
         for text in ["", "5", "s", "5 s", "1.5s", "-1s", "5sec", "1m30s", "9000h", "99999999999999999999s"] {
@@ -218,7 +228,7 @@ mod tests {
 
     #[test]
     fn both_are_written_the_way_they_are_read() {
-        for text in ["0s", "1ms", "1500ms", "60s", "90s", "2m", "10m", "60m", "2h"] {
+        for text in ["0s", "1us", "1500us", "1ms", "1500ms", "60s", "90s", "2m", "10m", "60m", "2h"] {
             assert_eq!(text.parse::<Period>().unwrap().to_string(), text);
         }
         for text in ["0B", "1B", "1000B", "1KiB", "1025KiB", "64MiB", "1GiB"] {

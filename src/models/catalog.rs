@@ -1,14 +1,15 @@
 //! What is served, and the loop around it: look at the repository, work out what to do, have it loaded on a blocking
 //! thread, exchange the table.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinError, JoinSet};
 
-use super::repository::{Found, Repository, RepositoryError, Scan};
+use super::repository::{Contents, Found, Repository, RepositoryError, Scan};
 use super::served::{LoadPlan, Ready, Served};
 use super::state::{Model, Reason, reason};
 use super::table::{IndexEntry, Table};
@@ -35,6 +36,7 @@ struct Inner<S: Infer> {
     /// Room for loads: each takes memory and CPUs that the models which serve need, too.
     room: Semaphore,
     turns: Turns,
+    news: News,
     changes: watch::Sender<u64>,
 }
 
@@ -58,6 +60,7 @@ impl<S: Infer> Catalog<S> {
             table: ArcSwap::from_pointee(Table::empty()),
             room: Semaphore::new(load_concurrency.clamp(1, Semaphore::MAX_PERMITS)),
             turns: Turns::default(),
+            news: News::default(),
             changes: watch::Sender::new(0),
         };
         Catalog { inner: Arc::new(inner) }
@@ -224,7 +227,12 @@ impl<S: Infer> Inner<S> {
             }
         };
         let work = Work::new(current.as_deref(), name, &contents);
-        log_advice(name, &contents.advice, &work);
+        let advice = advice(&contents, &work);
+        if self.news.is_new(name, &advice) {
+            for advice in advice {
+                tracing::warn!(model = %name, advice, "model settings");
+            }
+        }
         let begun = Model::begun(current.as_deref(), &work);
         self.put(name, begun.clone());
         let mut outcomes = Vec::new();
@@ -281,12 +289,22 @@ fn failures<S: Infer>(work: &Work, outcomes: &[Outcome<S>]) -> Vec<String> {
     failures.into_iter().map(|(version, reason)| format!("version {version}: {reason}")).collect()
 }
 
-fn log_advice(name: &ModelName, advice: &[String], work: &Work) {
-    for advice in advice {
-        tracing::warn!(model = %name, advice, "model settings");
-    }
-    for label in work.dangling_labels() {
-        tracing::warn!(model = %name, label, "version label means a version that is not served");
+/// What somebody should know of a model's settings.
+fn advice(contents: &Contents, work: &Work) -> Vec<String> {
+    let dangling = |label| format!("version label {label:?} means a version that is not served");
+    contents.advice.iter().cloned().chain(work.dangling_labels().into_iter().map(dangling)).collect()
+}
+
+/// What was last logged of a model, so that a load that finds the same again says nothing. It keeps no more models than
+/// the table has.
+#[derive(Debug, Default)]
+struct News(Mutex<HashMap<ModelName, Vec<String>>>);
+
+impl News {
+    fn is_new(&self, name: &ModelName, advice: &[String]) -> bool {
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = if advice.is_empty() { told.remove(name) } else { told.insert(name.clone(), advice.to_vec()) };
+        before.as_deref() != Some(advice)
     }
 }
 

@@ -197,6 +197,7 @@ pub(super) fn plan(number: u64, settings: Settings) -> LoadPlan {
         file: format!("/models/digits/{number}/model.onnx").into(),
         folder: "/models/digits".into(),
         settings: Arc::new(settings),
+        declared: Arc::default(),
         fingerprint: Fingerprint::default(),
     }
 }

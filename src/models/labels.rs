@@ -19,6 +19,11 @@ pub struct Labels {
 }
 
 impl Labels {
+    /// Names that are still to be read from a file.
+    pub(super) fn in_file(file: String) -> Labels {
+        Labels { file, names: Arc::default() }
+    }
+
     /// The name of a class, where the file has one.
     pub fn name(&self, class: usize) -> Option<&ByteString> {
         self.names.get(class)
@@ -51,6 +56,6 @@ impl Serialize for Labels {
 impl<'de> Deserialize<'de> for Labels {
     /// Takes the file's name; it is read when the model's folder is known.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Labels, D::Error> {
-        Ok(Labels { file: String::deserialize(deserializer)?, names: Arc::default() })
+        String::deserialize(deserializer).map(Labels::in_file)
     }
 }

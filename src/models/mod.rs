@@ -16,6 +16,7 @@ mod served;
 mod settings;
 mod state;
 mod table;
+mod triton;
 mod turns;
 mod work;
 
@@ -30,3 +31,4 @@ pub use settings::{
     BatchSettings, CallerTimeout, DimSettings, OnTimeout, Oversized, QueueSettings, SETTINGS_FILE, Settings,
 };
 pub use table::{IndexEntry, VersionState};
+pub use triton::Declared;

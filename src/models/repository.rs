@@ -8,13 +8,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::folder::{Fingerprint, Folder};
-use super::settings::{SETTINGS_FILE, Settings};
+use super::settings::Settings;
+use super::triton::{self, Declared};
 use crate::infer::{ModelName, Version};
 
-/// The file of a version.
-const MODEL_FILE: &str = "model.onnx";
-/// The settings that Triton reads.
-const TRITON_SETTINGS: &str = "config.pbtxt";
+/// The file of a version where nothing else is said.
+pub(super) const MODEL_FILE: &str = "model.onnx";
 /// The only folder with an illegal name that is expected: file systems make it.
 const LOST_AND_FOUND: &str = "lost+found";
 
@@ -72,6 +71,8 @@ pub struct Contents {
     pub folder: PathBuf,
     /// Its settings.
     pub settings: Arc<Settings>,
+    /// What a `config.pbtxt` says beyond those.
+    pub declared: Arc<Declared>,
     /// Its versions, at least one; each with its file or the reason why it has none.
     pub versions: BTreeMap<Version, Result<ModelFile, String>>,
     /// What somebody should know of it.
@@ -154,6 +155,7 @@ impl Repository {
         let contents = file.map_err(|error| format!("{name}.onnx: {error}")).map(|file| Contents {
             folder: file.path.parent().unwrap_or(Path::new("/")).to_owned(),
             settings: Arc::default(),
+            declared: Arc::default(),
             versions: BTreeMap::from([(first_version(), Ok(file))]),
             advice: Vec::new(),
         });
@@ -190,38 +192,43 @@ fn is_model(folder: &Folder) -> bool {
 /// Looks at one model's folder.
 fn look(root: &Folder, name: ModelName) -> Found {
     let folder = root.folder(name.as_str()).map_err(|error| format!("its folder: {error}"));
-    Found { contents: folder.and_then(|folder| contents(&folder)), name }
+    Found { contents: folder.and_then(|folder| contents(&folder, &name)), name }
 }
 
-fn contents(folder: &Folder) -> Result<Contents, String> {
+fn contents(folder: &Folder, name: &ModelName) -> Result<Contents, String> {
     let names = folder.names().map_err(|error| format!("its folder cannot be read: {error}"))?;
     let names: Vec<&str> = names.iter().filter_map(|name| name.to_str()).collect();
-    let settings = Settings::read(folder).map_err(|error| error.to_string())?;
+    let triton = triton::read(folder, name).map_err(|error| error.to_string())?;
+    let settings = Settings::read(folder, triton.settings).map_err(|error| error.to_string())?;
     let versions: BTreeMap<Version, _> = names
         .iter()
         .filter_map(|name| name.parse().ok())
         .filter(|version: &Version| folder.has_folder(Path::new(&version.to_string())))
-        .map(|version| (version, model_file(folder, version)))
+        .map(|version| (version, model_file(folder, version, triton.declared.model_file())))
         .collect();
     if versions.is_empty() {
         return Err(without_versions(&names));
     }
-    let ignored = names.contains(&TRITON_SETTINGS) && !names.contains(&SETTINGS_FILE);
-    let advice = ignored.then(|| format!("{TRITON_SETTINGS} is not read, settings are taken from {SETTINGS_FILE}"));
-    let (folder, settings) = (folder.path().to_owned(), Arc::new(settings));
-    Ok(Contents { folder, settings, versions, advice: advice.into_iter().collect() })
+    let (folder, settings, declared) = (folder.path().to_owned(), Arc::new(settings), Arc::new(triton.declared));
+    Ok(Contents { folder, settings, declared, versions, advice: triton.advice })
 }
 
-fn model_file(folder: &Folder, version: Version) -> Result<ModelFile, String> {
-    let within = |error: io::Error| format!("{version}/{MODEL_FILE}: {error}");
+/// The file of a version; a folder of that name holds `model.onnx` and its external data, as Triton has it.
+fn model_file(folder: &Folder, version: Version, name: &str) -> Result<ModelFile, String> {
+    let within = |error: io::Error| format!("{version}/{name}: {error}");
     let folder = folder.folder(&version.to_string()).map_err(|error| format!("{version}: {error}"))?;
-    match folder.file(Path::new(MODEL_FILE)) {
+    let inner = folder.has_folder(Path::new(name)).then(|| folder.folder(name)).transpose().map_err(within)?;
+    let (folder, file, shown) = match inner {
+        Some(inner) => (inner, MODEL_FILE, format!("{version}/{name}/{MODEL_FILE}")),
+        None => (folder, name, format!("{version}/{name}")),
+    };
+    match folder.file(Path::new(file)) {
         Ok((path, _)) => Ok(ModelFile { path, fingerprint: folder.fingerprint().map_err(within)? }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let names = folder.names().unwrap_or_default();
             let there = names.iter().map(|name| name.to_string_lossy()).find(|name| name.ends_with(".onnx"));
             let cure = there.map(|there| format!("; rename {version}/{there}")).unwrap_or_default();
-            Err(format!("{version}/{MODEL_FILE} is missing{cure}"))
+            Err(format!("{shown} is missing{cure}"))
         }
         Err(error) => Err(within(error)),
     }

@@ -8,6 +8,7 @@ use bytestring::ByteString;
 
 use super::folder::Fingerprint;
 use super::settings::Settings;
+use super::triton::Declared;
 use crate::infer::{Infer, ModelName, Version};
 use crate::tensor::{BatchAxis, Signature};
 
@@ -24,6 +25,8 @@ pub struct LoadPlan {
     pub folder: PathBuf,
     /// The model's settings.
     pub settings: Arc<Settings>,
+    /// What a `config.pbtxt` says beyond those.
+    pub declared: Arc<Declared>,
     /// The state of the files, to notice later when they are others.
     pub fingerprint: Fingerprint,
 }
@@ -66,6 +69,8 @@ pub struct Served<S: Infer> {
     pub settings: Arc<Settings>,
     /// How its calls are merged.
     pub merging: Merging,
+    /// What a `config.pbtxt` said beyond those.
+    pub declared: Arc<Declared>,
     /// Where it runs, such as `cpu` or `cuda:0`.
     pub device: ByteString,
     /// How many calls or batches it runs at one time.
@@ -86,6 +91,7 @@ impl<S: Infer> Served<S> {
             signature: ready.signature,
             settings: plan.settings.clone(),
             merging: ready.merging,
+            declared: plan.declared.clone(),
             device: ready.device,
             instances: ready.instances,
             loaded_at: SystemTime::now(),
@@ -102,7 +108,8 @@ impl<S: Infer> Served<S> {
 
     /// Whether loading `plan` would give the same again.
     pub(super) fn is_current(&self, plan: &LoadPlan) -> bool {
-        self.fingerprint == plan.fingerprint && self.settings.runs_like(&plan.settings)
+        let is_same = self.fingerprint == plan.fingerprint && self.declared == plan.declared;
+        is_same && self.settings.runs_like(&plan.settings)
     }
 }
 

@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use super::folder::Folder;
 use super::labels::Labels;
 use super::policy::{Policy, VersionLabels};
+use super::triton::TRITON_SETTINGS;
 use crate::config::keys::settings;
 use crate::config::problem::{explained, shown};
 use crate::config::{self, ConfigError, Problem, Setting};
@@ -67,25 +68,30 @@ impl Setting for Dict {
 }
 
 impl Settings {
-    /// Reads the settings in a model's folder, and the files that they name. A model without any has the defaults.
-    pub(super) fn read(folder: &Folder) -> Result<Settings, ConfigError> {
-        let text = match folder.read(Path::new(SETTINGS_FILE), LARGEST) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Settings::default()),
+    /// Reads the settings in a model's folder, and the files that they name. What they do not say is as in `triton`,
+    /// key by key.
+    pub(super) fn read(folder: &Folder, triton: Settings) -> Result<Settings, ConfigError> {
+        let by_triton = triton.labels.clone();
+        let mut settings = match folder.read(Path::new(SETTINGS_FILE), LARGEST) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => triton,
             Err(error) => return Err(problem("", format!("cannot read: {error}")).into()),
-            Ok(text) => text,
+            Ok(text) => config::parse_over(&triton, SETTINGS_FILE, &text)?,
         };
-        let mut settings: Settings = config::parse(SETTINGS_FILE, &text)?;
         let mut problems = settings.out_of_range();
         for (output, labels) in &mut settings.labels {
+            let is_tritons = by_triton.get(output) == Some(labels);
             if let Err(error) = labels.read(folder) {
-                problems.push(problem(&format!("labels.{output}"), format!("file {:?}: {error}", labels.file())));
+                let told = problem(&format!("labels.{output}"), format!("file {:?}: {error}", labels.file()));
+                let source = if is_tritons { TRITON_SETTINGS } else { SETTINGS_FILE };
+                problems.push(Problem { source: source.into(), ..told });
             }
         }
         ConfigError::unless_empty(problems)?;
         Ok(settings)
     }
 
-    fn out_of_range(&self) -> Vec<Problem> {
+    /// What no type says.
+    pub(super) fn out_of_range(&self) -> Vec<Problem> {
         let range = |key: &str, found: Option<usize>, most: usize| {
             let wrong = found.filter(|found| !(1..=most).contains(found));
             wrong.map(|found| problem(key, format!("found {found}, allowed is 1 to {most}")))
@@ -154,13 +160,13 @@ mod tests {
         fs::write(root.path().join("labels.txt"), "zero\r\none\n\nthree\n").unwrap();
         fs::write(root.path().join("binary"), [0xff, 0xfe]).unwrap();
         let folder = Folder::open(root.path()).unwrap();
-        Settings::read(&folder).map_err(|error| error.to_string())
+        Settings::read(&folder, Settings::default()).map_err(|error| error.to_string())
     }
 
     #[test]
     fn a_model_without_settings_has_the_defaults() {
         let root = tempfile::tempdir().unwrap();
-        assert_eq!(Settings::read(&Folder::open(root.path()).unwrap()), Ok(Settings::default()));
+        assert_eq!(Settings::read(&Folder::open(root.path()).unwrap(), Settings::default()), Ok(Settings::default()));
         assert_eq!(read(""), Ok(Settings::default()));
     }
 
@@ -200,6 +206,11 @@ mod tests {
             ("batch.max_batch = 0", "model.toml: batch.max_batch: found 0, allowed is 1 to 65536"),
             ("batch.priority_levels = 0", "model.toml: batch.priority_levels: found 0, allowed is 1 to 16"),
             ("batch.default_priority = 2", "model.toml: batch.default_priority: found 2, allowed is 1 to priority_"),
+            ("batch.levels.01 = {}", "model.toml: batch.levels: found \"01\", allowed is a level of 1 to priority_lev"),
+            (
+                "batch = { priority_levels = 4294967295, levels.x = {} }",
+                "model.toml: batch.priority_levels: found 4294",
+            ),
             ("batch.levels.2 = {}", "model.toml: batch.levels: found \"2\", allowed is a level of 1 to priority_lev"),
             ("batch.levels.1 = { wait = 3 }", "model.toml: batch.levels.1.wait: found 3, allowed is a table of lev"),
             ("batch.queue.timeout = 3", "model.toml: batch.queue.timeout: found 3, allowed is a table such as"),

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use super::policy::VersionLabels;
 use super::repository::{Contents, ModelFile};
 use super::served::{LoadPlan, Served};
-use super::settings::SETTINGS_FILE;
 use super::state::{Model, Reason, State, reason};
 use crate::infer::{Infer, ModelName, Version};
 
@@ -70,7 +69,7 @@ impl Work {
 fn file_of(contents: &Contents, version: Version) -> Result<&ModelFile, Reason> {
     match contents.versions.get(&version) {
         Some(file) => file.as_ref().map_err(|why| reason(why)),
-        None => Err(reason(&format!("{SETTINGS_FILE} lists it in versions, but it has no folder"))),
+        None => Err(reason("the settings list it in versions, but it has no folder")),
     }
 }
 
@@ -81,6 +80,7 @@ fn plan(name: &ModelName, version: Version, contents: &Contents, file: ModelFile
         file: file.path,
         folder: contents.folder.clone(),
         settings: contents.settings.clone(),
+        declared: contents.declared.clone(),
         fingerprint: file.fingerprint,
     }
 }

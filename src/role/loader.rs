@@ -61,7 +61,12 @@ pub fn loader(
         let options: SessionOptions = settings.session_as()?;
         let threads = ThreadPlan::new(cpus, settings.instances, options.intra_op_threads);
         let mut loaded = engines(plan, threads)?;
-        warm(&mut loaded)?;
+        for advice in plan.declared.check(&loaded.signature)? {
+            tracing::warn!(model = %plan.name, version = %plan.version, advice, "model settings");
+        }
+        let samples = plan.declared.samples(&plan.folder, &loaded.signature)?;
+        warm(&mut loaded, &samples)?;
+        drop(samples);
         let bounds = Bounds { calls: limits.queue_calls, bytes: limits.queue_bytes.get() };
         let rules = batching::rules(&settings.batch, &loaded.signature, bounds)?;
         let rules = batching::tried(rules, &settings.batch, &mut loaded, &plan.name);

@@ -63,6 +63,13 @@ impl Tensor {
         &self.data
     }
 
+    /// The same tensor with its data in one piece at a multiple of [`aligned::ALIGNMENT`].
+    pub fn laid_out(self) -> Tensor {
+        let mut copy = aligned::buffer(self.data.len(), 0);
+        self.data.parts().iter().for_each(|part| copy.extend_from_slice(part));
+        self.relocated(copy.freeze().into())
+    }
+
     /// The same tensor with its data elsewhere in memory.
     ///
     /// # Panics

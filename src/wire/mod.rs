@@ -23,6 +23,8 @@ pub use message::PREFIX;
 pub mod proto {
     /// Every service and message as a serialised `FileDescriptorSet`, for reflection.
     pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+    /// The file of `ModelConfig` alone in the same form, for reading its text.
+    pub const MODEL_CONFIG: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/model_config.bin"));
 
     /// The Open Inference Protocol with Triton's extensions.
     pub mod inference {

@@ -22,3 +22,4 @@ mod served;
 mod stream;
 mod tidy;
 mod tls;
+mod triton_repository;

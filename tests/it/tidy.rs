@@ -21,12 +21,13 @@ const LEVELS: [&[&str]; 7] = [
 const STAGES: [&str; 5] = ["accept", "admit", "balance", "batch", "compute"];
 
 /// What of the world outside may be named only in one place, beneath these paths.
-const HOMES: [(&[&str], &[&str]); 5] = [
+const HOMES: [(&[&str], &[&str]); 6] = [
     (&["ort::"], &["src/compute/session"]),
     (&["kube::", "k8s_openapi::"], &["src/discover/slices"]),
     (&["opentelemetry::", "opentelemetry_sdk::", "opentelemetry_otlp::"], &["src/observe/"]),
     (&["tonic::transport::Server", "tonic::transport::server", "hyper::server"], &["src/accept/"]),
     (&["h2::client", "hyper::client"], &["src/balance/endpoint"]),
+    (&["prost_reflect::", "miette::"], &["src/models/triton/"]),
 ];
 
 /// Words that no module is named with: what is called so is not understood yet, or has another name here.

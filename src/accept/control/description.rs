@@ -53,7 +53,7 @@ pub fn model_config<S: Infer>(served: &Served<S>, delay: Duration) -> proto::Mod
         input: served.signature.inputs.iter().map(input).collect(),
         output: served.signature.outputs.iter().map(output).collect(),
         instance_group: vec![instance_group(served)],
-        default_model_filename: "model.onnx".to_owned(),
+        default_model_filename: served.declared.model_file().to_owned(),
         parameters: [("infergate.pure".to_owned(), pure)].into(),
         model_transaction_policy: Some(proto::ModelTransactionPolicy { decoupled: false }),
         ..Default::default()

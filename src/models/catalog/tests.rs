@@ -63,6 +63,45 @@ const NEXT: &str = "digits/2/model.onnx";
 const PENGUINS: &str = "penguins/1/model.onnx";
 
 #[tokio::test]
+async fn another_config_pbtxt_is_another_model_and_the_same_one_is_not() {
+    let site = Site::loaded(&["digits/1/model.onnx", "digits/1/net.onnx", "digits/warmup/row"]).await;
+    let warmup = |file: &str| {
+        format!(
+            "model_warmup {{ batch_size: 1 inputs {{ key: 'x' value {{ data_type: TYPE_FP32 dims: 0
+             input_data_file: '{file}' }} }} }}"
+        )
+    };
+    let mut load = 1;
+    for text in ["max_batch_size: 4", "default_model_filename: 'net.onnx'", "input { name: 'x' }", &warmup("row")] {
+        site.disk.write("digits/config.pbtxt", text);
+        site.load("digits").await.unwrap();
+        load += 1;
+        assert_eq!(site.serving("digits"), Ok(load), "{text}");
+        site.load("digits").await.unwrap();
+        assert_eq!(site.serving("digits"), Ok(load), "{text}");
+    }
+    site.disk.write("digits/warmup/row", "other");
+    site.load("digits").await.unwrap();
+    assert_eq!(site.serving("digits"), Ok(load + 1));
+    site.disk.write("digits/config.pbtxt", "backend: 'python'");
+    let told = "model \"digits\" cannot be loaded: config.pbtxt: backend: found \"python\", allowed is \"onnxruntime\"";
+    assert_eq!(site.load("digits").await, Err((Kind::Unloadable, told.to_owned())));
+    assert_eq!(site.serving("digits"), Ok(load + 1));
+}
+
+#[test]
+fn what_somebody_should_know_is_news_once() {
+    let (news, digits) = (News::default(), "digits".parse().unwrap());
+    let (one, other) = (vec!["one".to_owned()], vec!["other".to_owned()]);
+    assert!(news.is_new(&digits, &one));
+    assert!(!news.is_new(&digits, &one));
+    assert!(news.is_new(&"penguins".parse().unwrap(), &one));
+    assert!(news.is_new(&digits, &other));
+    news.is_new(&digits, &[]);
+    assert!(news.is_new(&digits, &other));
+}
+
+#[tokio::test]
 async fn every_model_of_the_repository_is_loaded() {
     let site = Site::new(&[DIGITS, NEXT, PENGUINS], 1);
     assert!(!site.catalog.all_ready(), "nobody looked yet");
@@ -190,7 +229,7 @@ async fn a_version_that_is_listed_but_missing_is_told() {
     let site = Site::loaded(&[DIGITS]).await;
     site.settings("versions = [1, 3]");
     let (kind, told) = site.load("digits").await.unwrap_err();
-    let why = "version 3: model.toml lists it in versions, but it has no folder";
+    let why = "version 3: the settings list it in versions, but it has no folder";
     assert_eq!((kind, told), (Kind::Unloadable, format!("model \"digits\" cannot be loaded: {why}")));
     assert_eq!(site.serving("digits/1"), Ok(1));
     assert_eq!(site.serving("digits/3"), Err(Kind::NotReady));

@@ -85,12 +85,33 @@ fn broken_settings_break_their_model_and_no_other() {
 }
 
 #[test]
-fn settings_of_triton_are_pointed_out_unless_there_are_our_own() {
-    let disk = Disk::new(&["digits/1/model.onnx", "digits/config.pbtxt"]);
-    let advice = |disk: &Disk| disk.scan().models[0].contents.as_ref().unwrap().advice.clone();
-    assert_eq!(advice(&disk), ["config.pbtxt is not read, settings are taken from model.toml"]);
-    disk.write("digits/model.toml", "");
-    assert_eq!(advice(&disk), [""; 0]);
+fn settings_of_triton_are_read_and_what_is_ignored_is_pointed_out() {
+    let disk = Disk::new(&["digits/1/net.onnx", "digits/2/model.onnx", "digits/config.pbtxt"]);
+    let contents = || disk.scan().models.remove(0).contents;
+    assert_eq!(contents().unwrap().advice, [""; 0]);
+    disk.write("digits/config.pbtxt", "default_model_filename: 'net.onnx' version_policy { all {} } model_metrics {}");
+    let found = contents().unwrap();
+    assert_eq!(found.advice, ["config.pbtxt: model_metrics is ignored: metrics have their own buckets"]);
+    assert_eq!(found.settings.versions, crate::models::Policy::All);
+    assert!(found.versions[&first_version()].as_ref().unwrap().path.ends_with("1/net.onnx"));
+    let second = Version::new(2).unwrap();
+    assert_eq!(found.versions[&second], Err("2/net.onnx is missing; rename 2/model.onnx".into()));
+    disk.write("digits/config.pbtxt", "max_batch: 3");
+    let told = "config.pbtxt: line 1: field 'max_batch' not found for message 'inference.ModelConfig'";
+    assert_eq!(contents().unwrap_err(), told);
+}
+
+#[test]
+fn a_folder_in_the_files_place_holds_the_model_and_its_data() {
+    let disk = Disk::new(&["digits/1/model.onnx/model.onnx", "digits/1/model.onnx/w.bin", "digits/2/model.onnx/x"]);
+    disk.link("../../outside", "digits/3");
+    let mut versions = disk.scan().models.remove(0).contents.unwrap().versions;
+    let file = versions.remove(&first_version()).unwrap().unwrap();
+    assert!(file.path.ends_with("1/model.onnx/model.onnx"));
+    disk.write("digits/1/model.onnx/w.bin", "other");
+    let later = disk.scan().models.remove(0).contents.unwrap().versions.remove(&first_version()).unwrap().unwrap();
+    assert_ne!(file.fingerprint, later.fingerprint);
+    assert_eq!(versions[&Version::new(2).unwrap()], Err("2/model.onnx/model.onnx is missing".into()));
 }
 
 #[test]

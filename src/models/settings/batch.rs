@@ -160,7 +160,9 @@ impl BatchSettings {
         unless((1..=MOST_LEVELS).contains(&levels), "priority_levels", levels.to_string(), "1 to 16");
         unless((1..=levels.max(1)).contains(&default), "default_priority", default.to_string(), "1 to priority_levels");
         for level in self.levels.keys() {
-            let known = (1..=levels).any(|known| *level == known.to_string());
+            // Not by counting up to `levels`, which may be any number so far.
+            let known =
+                level.parse().is_ok_and(|number: u32| (1..=levels).contains(&number) && *level == number.to_string());
             unless(known, "levels", format!("{level:?}"), "a level of 1 to priority_levels");
         }
         let sizes = "whole numbers of 1 to 65536 that rise";
