@@ -145,6 +145,7 @@ fn waiting(request: InferRequest, measured: Measured, times: Times, reply: Reply
         interest: Interest::of(1),
         rows,
         merges,
+        fills: merges,
         bytes,
         elements,
         padded_elements,

@@ -181,12 +181,14 @@ impl Scope<'_> {
     fn together(&self, lane: &Lane, level: usize, most: usize, limit: usize, own: Option<u64>) -> Option<Plan> {
         let mut choice = Choice { own, limit, most, calls: 0, rows: 0, full: false };
         let (mut elements, mut padded_elements, mut deadline, mut shapes) = (0, 0, None, None);
+        let mut fills = true;
         for waiting in lane.from(level).take(WINDOW) {
             match choice.look(waiting) {
                 Wanted::No => continue,
                 Wanted::Enough => break,
                 Wanted::Yes => {}
             }
+            fills &= waiting.fills;
             elements += waiting.elements;
             padded_elements += waiting.padded_elements;
             deadline = Some(deadline.map_or(waiting.deadline, |earliest: Instant| earliest.min(waiting.deadline)));
@@ -194,7 +196,7 @@ impl Scope<'_> {
             shapes = Some((shape, mixed || shape != waiting.own_shape));
         }
         let (shape, padded) = shapes?;
-        let rows = self.sizes.run_at(choice.rows);
+        let rows = if fills { self.sizes.run_at(choice.rows) } else { choice.rows };
         let (shape, elements) = if padded { (lane.shape, padded_elements) } else { (shape, elements) };
         let work = Work { shape, rows, elements: elements / choice.rows.max(1) * rows };
         let closed = match (choice.full, most < WINDOW) {

@@ -20,6 +20,8 @@ pub(super) struct Waiting {
     pub(super) rows: usize,
     /// Whether it may be run with others.
     pub(super) merges: bool,
+    /// Whether it may be filled up to an allowed size: it has rows, and all its inputs as many.
+    pub(super) fills: bool,
     /// Bytes of its inputs.
     pub(super) bytes: usize,
     /// Elements of its inputs, and the same with every padded dimension at its bucket.
