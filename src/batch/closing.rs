@@ -61,7 +61,8 @@ pub(super) struct Taken {
 
 /// Whether a lane's calls should wait for others no longer, and why.
 pub(super) fn ripe(lane: &Lane, cost: &Cost, sizes: &Sizes, moment: &Moment) -> Option<Close> {
-    if moment.delay.is_zero() {
+    // Lanes hold either calls that merge or calls that do not.
+    if moment.delay.is_zero() || lane.from(0).next().is_some_and(|first| !first.merges) {
         return Some(Close::SlotFree);
     }
     if lane.rows() >= sizes.max {

@@ -106,7 +106,7 @@ impl<P: Place> State<P> {
     fn again(&mut self, shaper: &Shaper, members: SmallVec<[Waiting; 1]>) {
         for mut waiting in members {
             (waiting.merges, waiting.due) = (false, waiting.deadline);
-            let alike = shaper.measure(&mut waiting.request).alike;
+            let alike = shaper.measure(&mut waiting.request).alike.alone();
             self.queue.push(alike, waiting);
         }
     }
