@@ -86,14 +86,17 @@ pub(super) fn ripe_at(lane: &Lane, cost: &Cost, sizes: &Sizes, moment: &Moment) 
     Some(latest_start(lane, cost, sizes, moment).map_or(waited, |start| start.min(waited)))
 }
 
-/// When a run of all that waits in a lane must begin to be in time for the first deadline.
+/// When a run of all that waits in a lane must begin to be in time for the first deadline; halfway to it where nobody
+/// knows yet what a run takes.
 fn latest_start(lane: &Lane, cost: &Cost, sizes: &Sizes, moment: &Moment) -> Option<Instant> {
     let first = lane.from(0).next()?;
     let rows = sizes.run_at(lane.rows().min(sizes.max));
     let work = Work { shape: lane.shape, rows, elements: first.padded_elements / first.rows.max(1) * rows };
-    let run = cost.predict(work).unwrap_or_default() + moment.margin;
     let deadline = lane.earliest_deadline()?;
-    Some(deadline.checked_sub(run).unwrap_or(moment.now))
+    match cost.predict(work) {
+        Some(run) => Some(deadline.checked_sub(run + moment.margin).unwrap_or(moment.now)),
+        None => lane.since().map(|since| since + deadline.saturating_duration_since(since) / 2),
+    }
 }
 
 /// Takes a batch of a lane, beginning with the calls of `level`. `None` where none of them could be answered in time:
