@@ -153,6 +153,7 @@ fn waiting(request: InferRequest, measured: Measured, times: Times, reply: Reply
         nanos: 0.0,
         sizes,
         level,
+        number: None,
         arrived,
         deadline,
         due,

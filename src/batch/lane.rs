@@ -35,6 +35,8 @@ pub(super) struct Waiting {
     pub(super) sizes: SmallVec<[usize; 2]>,
     /// Its level of priority.
     pub(super) level: usize,
+    /// Its number among all that ever waited, from the first time on that it does.
+    pub(super) number: Option<u64>,
     /// When it came.
     pub(super) arrived: Instant,
     /// When it must be answered.
