@@ -28,6 +28,20 @@ async fn empty_calls_and_calls_of_another_rank_disturb_nobody() {
 }
 
 #[tokio::test]
+async fn a_model_that_was_asked_nothing_but_empty_calls_answers_others() {
+    let busy = Busy::with("").await;
+    let released = busy.release().await;
+    for _ in 0..20 {
+        answered(begun(&released.raw, &wide(&[], 5), &[]).await).await;
+    }
+    for _ in 0..3 {
+        let one = begun(&released.raw, &wide(&[1.0; 5], 5), &[]).await;
+        assert_eq!(echoed(&answered(one).await), [1.0; 5]);
+    }
+    released.finish().await;
+}
+
+#[tokio::test]
 async fn strings_with_zeros_in_them_are_put_together_and_cut_apart_where_they_should() {
     let gate = Gate::closed();
     let texts = Model::identity("texts", DType::Bytes, &[FREE, 2]);
