@@ -79,7 +79,8 @@ impl Fit {
         let (mean_size, mean_time) = (self.size / self.weight, self.time / self.weight);
         let nanos = match self.slope {
             Some(slope) => (mean_time + slope * (size - mean_size)).max(0.0),
-            None => mean_time * (size / mean_size.max(f64::MIN_POSITIVE)).max(1.0),
+            // Runs of nothing say what any run takes at least.
+            None => mean_time * (size / mean_size.max(1.0)).max(1.0),
         };
         Some(Duration::from_nanos(nanos as u64))
     }
@@ -171,6 +172,13 @@ mod tests {
         let fit = learnt([(4.0, 100); 5]);
         assert_eq!(fit.predict(8.0), Some(MICROS(200)));
         assert_eq!(fit.predict(1.0), Some(MICROS(100)));
+    }
+
+    #[test]
+    fn runs_of_nothing_make_no_other_run_endless() {
+        let fit = learnt([(0.0, 100); 5]);
+        assert_eq!(fit.predict(0.0), Some(MICROS(100)));
+        assert_eq!(fit.predict(8.0), Some(MICROS(800)));
     }
 
     #[test]

@@ -15,11 +15,18 @@ mod statistics;
 
 use rig::floor::Floor;
 
-/// Rounds of each comparison.
+/// How much is measured.
 #[derive(Clone, Copy)]
 pub struct Effort {
+    /// Rounds of each comparison.
     pub rounds: usize,
+    /// How long each side of a round is loaded.
     pub time: std::time::Duration,
+}
+
+/// CPUs of this machine.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 fn main() {
@@ -29,7 +36,7 @@ fn main() {
         builder.worker_threads(threads).enable_all().build().expect("a runtime")
     };
     if let Some(at) = arguments.iter().position(|argument| argument == "--be") {
-        let (role, threads) = (&arguments[at + 1], std::thread::available_parallelism().map_or(1, usize::from));
+        let (role, threads) = (&arguments[at + 1], cores());
         return runtime(threads).block_on(async {
             match role.as_str() {
                 "echo" => Floor::echo().serve().await,

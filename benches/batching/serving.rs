@@ -157,18 +157,19 @@ pub async fn against_bare(model: &str, calls: Vec<Call>, effort: Effort) {
     let ours = Side::infergate(model, "", &calls, None).await;
     let mut bare = Bare::of(model);
     ours.round(32, effort.time).await;
-    let cores = std::thread::available_parallelism().map_or(1, usize::from) as f64;
-    let (mut own, mut most, mut means) = (Vec::new(), Vec::new(), Vec::new());
+    let cores = crate::cores() as f64;
+    let (mut own, mut most, mut means, mut shares) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for _ in 0..effort.rounds {
         let run = bare.seconds_per_row(&calls[0], 1, effort.time / 3);
         let round = ours.round(32, effort.time).await;
         own.push(round.rate);
         most.push((cores - round.client) / run);
         means.push(round.mean);
+        shares.push(run / round.server);
     }
     let ratio = Ratio::of(&own, &most);
-    let [own, most, mean] = [own, most, means].map(|mut values| median(&mut values));
-    let figures = format!("{own:.0} (mean batch {mean:.1}) against {most:.0} calls/s");
+    let [own, most, mean, share] = [own, most, means, shares].map(|mut values| median(&mut values));
+    let figures = format!("{own:.0} (mean batch {mean:.1}, CPU {share:.2}) against {most:.0} calls/s");
     say(&format!("{model}, 32 in flight, against bare"), figures, &ratio, ">= 0.85", ratio.median >= 0.85);
 }
 

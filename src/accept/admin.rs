@@ -1,12 +1,14 @@
-//! The admin port: plain HTTP for probes. It answers while the process drains, so that its state can be seen.
+//! The admin port: plain HTTP for probes and metrics. It answers while the process drains, so that its state can be seen.
 
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -17,6 +19,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::phase::{Phase, Phases};
+use crate::observe::{MEDIA_TYPE, Metrics};
 
 /// Connections at one time: probes and people, no more.
 const MAX_CONNECTIONS: usize = 64;
@@ -48,12 +51,12 @@ impl Admin {
     }
 
     /// Answers until it is dropped.
-    pub async fn serve(self, phases: Phases) {
+    pub async fn serve(self, phases: Phases, metrics: Arc<Metrics>) {
         let mut connections = JoinSet::new();
         loop {
             tokio::select! {
                 accepted = self.tcp.accept(), if connections.len() < MAX_CONNECTIONS => match accepted {
-                    Ok((stream, _)) => _ = connections.spawn(connection(stream, phases.clone())),
+                    Ok((stream, _)) => _ = connections.spawn(connection(stream, phases.clone(), metrics.clone())),
                     Err(_) => sleep(Duration::from_millis(50)).await,
                 },
                 Some(_) = connections.join_next() => {}
@@ -62,9 +65,9 @@ impl Admin {
     }
 }
 
-async fn connection(stream: TcpStream, phases: Phases) {
+async fn connection(stream: TcpStream, phases: Phases, metrics: Arc<Metrics>) {
     let service = service_fn(|request| {
-        let response = answer(&request, phases.now());
+        let response = answer(&request, phases.now(), &metrics);
         async move { Ok::<_, Infallible>(response) }
     });
     let mut builder = http1::Builder::new();
@@ -73,7 +76,12 @@ async fn connection(stream: TcpStream, phases: Phases) {
     let _ = builder.serve_connection(TokioIo::new(stream), service).await;
 }
 
-fn answer(request: &Request<Incoming>, phase: Phase) -> Response<Full<Bytes>> {
+fn answer(request: &Request<Incoming>, phase: Phase, metrics: &Metrics) -> Response<Full<Bytes>> {
+    if request.uri().path() == "/metrics" {
+        let mut response = Response::new(Full::from(metrics.text()));
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+        return response;
+    }
     let (status, text) = match request.uri().path() {
         "/livez" => (StatusCode::OK, "live\n"),
         "/readyz" => match phase {
@@ -83,7 +91,7 @@ fn answer(request: &Request<Incoming>, phase: Phase) -> Response<Full<Bytes>> {
                 (StatusCode::SERVICE_UNAVAILABLE, "not ready: the server is stopping\n")
             }
         },
-        _ => (StatusCode::NOT_FOUND, "here are /livez and /readyz\n"),
+        _ => (StatusCode::NOT_FOUND, "here are /livez, /readyz and /metrics\n"),
     };
     let mut response = Response::new(Full::from(text));
     *response.status_mut() = status;

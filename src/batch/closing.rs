@@ -61,7 +61,8 @@ pub(super) struct Taken {
 
 /// Whether a lane's calls should wait for others no longer, and why.
 pub(super) fn ripe(lane: &Lane, cost: &Cost, sizes: &Sizes, moment: &Moment) -> Option<Close> {
-    if moment.delay.is_zero() {
+    // Lanes hold either calls that merge or calls that do not.
+    if moment.delay.is_zero() || lane.from(0).next().is_some_and(|first| !first.merges) {
         return Some(Close::SlotFree);
     }
     if lane.rows() >= sizes.max {
@@ -85,14 +86,17 @@ pub(super) fn ripe_at(lane: &Lane, cost: &Cost, sizes: &Sizes, moment: &Moment) 
     Some(latest_start(lane, cost, sizes, moment).map_or(waited, |start| start.min(waited)))
 }
 
-/// When a run of all that waits in a lane must begin to be in time for the first deadline.
+/// When a run of all that waits in a lane must begin to be in time for the first deadline; halfway to it where nobody
+/// knows yet what a run takes.
 fn latest_start(lane: &Lane, cost: &Cost, sizes: &Sizes, moment: &Moment) -> Option<Instant> {
     let first = lane.from(0).next()?;
     let rows = sizes.run_at(lane.rows().min(sizes.max));
     let work = Work { shape: lane.shape, rows, elements: first.padded_elements / first.rows.max(1) * rows };
-    let run = cost.predict(work).unwrap_or_default() + moment.margin;
     let deadline = lane.earliest_deadline()?;
-    Some(deadline.checked_sub(run).unwrap_or(moment.now))
+    match cost.predict(work) {
+        Some(run) => Some(deadline.checked_sub(run + moment.margin).unwrap_or(moment.now)),
+        None => lane.since().map(|since| since + deadline.saturating_duration_since(since) / 2),
+    }
 }
 
 /// Takes a batch of a lane, beginning with the calls of `level`. `None` where none of them could be answered in time:
@@ -181,12 +185,14 @@ impl Scope<'_> {
     fn together(&self, lane: &Lane, level: usize, most: usize, limit: usize, own: Option<u64>) -> Option<Plan> {
         let mut choice = Choice { own, limit, most, calls: 0, rows: 0, full: false };
         let (mut elements, mut padded_elements, mut deadline, mut shapes) = (0, 0, None, None);
+        let mut fills = true;
         for waiting in lane.from(level).take(WINDOW) {
             match choice.look(waiting) {
                 Wanted::No => continue,
                 Wanted::Enough => break,
                 Wanted::Yes => {}
             }
+            fills &= waiting.fills;
             elements += waiting.elements;
             padded_elements += waiting.padded_elements;
             deadline = Some(deadline.map_or(waiting.deadline, |earliest: Instant| earliest.min(waiting.deadline)));
@@ -194,7 +200,7 @@ impl Scope<'_> {
             shapes = Some((shape, mixed || shape != waiting.own_shape));
         }
         let (shape, padded) = shapes?;
-        let rows = self.sizes.run_at(choice.rows);
+        let rows = if fills { self.sizes.run_at(choice.rows) } else { choice.rows };
         let (shape, elements) = if padded { (lane.shape, padded_elements) } else { (shape, elements) };
         let work = Work { shape, rows, elements: elements / choice.rows.max(1) * rows };
         let closed = match (choice.full, most < WINDOW) {

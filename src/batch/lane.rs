@@ -20,6 +20,8 @@ pub(super) struct Waiting {
     pub(super) rows: usize,
     /// Whether it may be run with others.
     pub(super) merges: bool,
+    /// Whether it may be filled up to an allowed size: it has rows, and all its inputs as many.
+    pub(super) fills: bool,
     /// Bytes of its inputs.
     pub(super) bytes: usize,
     /// Elements of its inputs, and the same with every padded dimension at its bucket.
@@ -33,6 +35,8 @@ pub(super) struct Waiting {
     pub(super) sizes: SmallVec<[usize; 2]>,
     /// Its level of priority.
     pub(super) level: usize,
+    /// Its number among all that ever waited, from the first time on that it does.
+    pub(super) number: Option<u64>,
     /// When it came.
     pub(super) arrived: Instant,
     /// When it must be answered.

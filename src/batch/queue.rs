@@ -139,7 +139,8 @@ impl Queue {
             waiting.own_shape = self.lanes[lane].shape;
         }
         waiting.nanos = self.share_of_full_batch(waiting.work());
-        let (level, place) = (waiting.level, Place { order: waiting.order, number: self.next });
+        let number = *waiting.number.get_or_insert(self.next);
+        let (level, place) = (waiting.level, Place { order: waiting.order, number });
         self.next += 1;
         self.calls += 1;
         self.rows += waiting.rows;
@@ -172,12 +173,21 @@ impl Queue {
         lane
     }
 
-    /// Takes a call out, as when its caller has left.
+    /// Takes a call out that has not begun yet, as when it has waited long enough.
     pub(super) fn remove(&mut self, ticket: Ticket) -> Option<Waiting> {
         let waiting = self.lanes.get_mut(ticket.lane)?.remove(ticket.level, ticket.place)?;
         self.forget(&waiting);
         self.rest_if_empty(ticket.lane);
         Some(waiting)
+    }
+
+    /// The same, as when its caller has left, also for a call that waits again since it could not be run with others:
+    /// its place is in another lane than its ticket says.
+    pub(super) fn remove_wherever(&mut self, ticket: Ticket) -> Option<Waiting> {
+        self.remove(ticket).or_else(|| {
+            let lanes = self.busy.clone();
+            lanes.into_iter().find_map(|lane| self.remove(Ticket { lane, ..ticket }))
+        })
     }
 
     fn forget(&mut self, waiting: &Waiting) {

@@ -6,11 +6,10 @@ use std::time::Instant;
 
 use smallvec::SmallVec;
 
-use super::batcher::{Shared, State, now};
+use super::batcher::{Shared, now};
 use super::closing::Taken;
 use super::lane::Waiting;
 use super::merge;
-use super::shape::Shaper;
 use crate::cost::{Cost, Work};
 use crate::error::{Error, Kind};
 use crate::infer::{Batch, Composition, Interest, Outcome, Place, Stage, Timeline};
@@ -25,9 +24,8 @@ pub(super) fn batch<P: Place>(shared: &Arc<Shared<P>>, mut taken: Box<Taken>) ->
     }
     let axis = shared.shaper.axis.as_ref().expect("only calls that can be merged come together");
     let Ok(request) = merge::merged(&shared.shaper, axis, &taken) else {
-        let mut state = shared.state();
-        state.in_flight -= 1;
-        state.again(&shared.shaper, taken.members);
+        shared.state().in_flight -= 1;
+        shared.again(taken.members);
         return None;
     };
     let interest = Interest::joined(taken.members.iter().map(|waiting| &waiting.interest));
@@ -66,7 +64,7 @@ fn apart<P: Place>(queue: &Weak<Shared<P>>, taken: Taken, mut outcome: Outcome) 
             }
         }
         Err(error) if is_of_one_call(&error) && taken.members.len() > 1 => {
-            shared.state().again(&shared.shaper, taken.members);
+            shared.again(taken.members);
             shared.drive();
         }
         Err(error) => taken.members.into_iter().for_each(|waiting| waiting.reply.send(Err(error.clone()))),
@@ -99,16 +97,22 @@ impl<P: Place> Shared<P> {
         let load = &mut response.execution.load;
         (load.waiting, load.wait) = (state.queue.len() as u32, wait);
     }
-}
 
-impl<P: Place> State<P> {
-    /// Lets calls that could not be run together wait again, each to be run alone.
-    fn again(&mut self, shaper: &Shaper, members: SmallVec<[Waiting; 1]>) {
+    /// Lets calls that could not be run together wait again, each to be run alone, unless its caller has left.
+    fn again(&self, members: SmallVec<[Waiting; 1]>) {
+        // Freed outside of the lock.
+        let mut gone = SmallVec::<[Waiting; 1]>::new();
+        let mut state = self.state();
         for mut waiting in members {
+            if waiting.interest.is_gone() {
+                gone.push(waiting);
+                continue;
+            }
             (waiting.merges, waiting.due) = (false, waiting.deadline);
-            let alike = shaper.measure(&mut waiting.request).alike;
-            self.queue.push(alike, waiting);
+            let alike = self.shaper.measure(&mut waiting.request).alike.alone();
+            state.queue.push(alike, waiting);
         }
+        drop(state);
     }
 }
 

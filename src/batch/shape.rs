@@ -18,6 +18,8 @@ pub(super) struct Alike {
     version: VersionChoice,
     dims: SmallVec<[i64; 8]>,
     parameters: Vec<u8>,
+    /// Whether it runs alone: such calls wait apart from those that wait for company.
+    alone: bool,
 }
 
 /// A call as the queue sees it.
@@ -104,7 +106,7 @@ impl Shaper {
         let (version, parameters) = (request.model.version.clone(), canonical(&request.parameters));
         let merges = self.merging && matches!(rows, Some(Some(1..)));
         let rows = rows.flatten().unwrap_or(1);
-        let alike = Alike { version, dims, parameters };
+        let alike = Alike { version, dims, parameters, alone: !merges };
         Measured { alike, rows, merges, elements, padded_elements, own_shape: own.finish(), sizes }
     }
 
@@ -152,6 +154,11 @@ impl Padded {
 }
 
 impl Alike {
+    /// The same, to be run alone.
+    pub(super) fn alone(self) -> Alike {
+        Alike { alone: true, ..self }
+    }
+
     /// As a hash that is the same in each run of the process.
     pub(super) fn shape(&self) -> u64 {
         let mut hasher = DefaultHasher::new();

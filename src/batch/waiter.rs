@@ -11,7 +11,8 @@ use tokio::time::Sleep;
 
 use super::batcher::{Shared, now};
 use super::call::Wait;
-use super::queue::Ticket;
+use super::lane::Waiting;
+use super::queue::{Queue, Ticket};
 use crate::error::{Error, Kind, Result};
 use crate::infer::{InferResponse, Interest, Outcome, Place, Stage};
 
@@ -75,19 +76,19 @@ impl<P: Place> Waiter<P> {
             return Poll::Pending;
         }
         self.due = None;
-        // What runs already is waited for.
-        match self.leave_the_queue() {
-            true => Poll::Ready(Err(Error::late("waiting for an instance"))),
-            false => Poll::Pending,
+        // What runs already is waited for, unless a part of it never will.
+        match self.leave_the_queue(Queue::remove) {
+            0 => Poll::Pending,
+            _ => Poll::Ready(Err(Error::late("waiting for an instance"))),
         }
     }
 
-    /// Takes what still waits out of the queue; whether that was all of it.
-    fn leave_the_queue(&mut self) -> bool {
+    /// Takes what still waits out of the queue; how many parts of it that were.
+    fn leave_the_queue(&mut self, remove: fn(&mut Queue, Ticket) -> Option<Waiting>) -> usize {
         // Whatever it held is freed outside of the lock.
         let mut queued = SmallVec::<[_; 1]>::new();
         let mut state = self.shared.state();
-        self.seats.retain(|(ticket, _)| match state.queue.remove(*ticket) {
+        self.seats.retain(|(ticket, _)| match remove(&mut state.queue, *ticket) {
             Some(waiting) => {
                 queued.push(waiting);
                 false
@@ -95,7 +96,7 @@ impl<P: Place> Waiter<P> {
             None => true,
         });
         drop(state);
-        self.seats.is_empty()
+        queued.len()
     }
 }
 
@@ -112,7 +113,11 @@ impl<P: Place> Future for Answering<P> {
 
 impl<P: Place> Drop for Waiter<P> {
     fn drop(&mut self) {
-        if self.seats.is_empty() || self.leave_the_queue() {
+        if self.seats.is_empty() {
+            return;
+        }
+        self.leave_the_queue(Queue::remove_wherever);
+        if self.seats.is_empty() {
             return;
         }
         // It ran, or runs, and its answer comes too late.
@@ -120,5 +125,7 @@ impl<P: Place> Drop for Waiter<P> {
             self.shared.margin.late(self.shared.run_time());
         }
         self.seats.iter().for_each(|(_, interest)| interest.leave());
+        // A run that failed may have put it back into the queue just before it was seen to be left.
+        self.leave_the_queue(Queue::remove_wherever);
     }
 }

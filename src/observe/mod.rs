@@ -2,8 +2,10 @@
 
 mod gauges;
 mod ledger;
+mod metrics;
 mod statistics;
 
 pub use gauges::QueueGauges;
 pub use ledger::{Entry, Ledger, Totals};
+pub use metrics::{MEDIA_TYPE, Metrics};
 pub use statistics::{BatchTotals, Counted, ModelTotals, Statistics, StatisticsTable, Total};

@@ -166,6 +166,14 @@ impl StatisticsTable {
         })
     }
 
+    /// The statistics of all versions that are loaded, by name and version.
+    pub fn all(&self) -> Vec<(ModelName, Version, Arc<Statistics>)> {
+        let models = self.models.lock().expect("nothing panics while the table is held");
+        let loaded =
+            models.iter().filter_map(|((model, version), known)| Some((model.clone(), *version, known.upgrade()?)));
+        loaded.collect()
+    }
+
     /// The statistics of a version that is loaded.
     pub fn get(&self, model: &ModelName, version: Version) -> Option<Arc<Statistics>> {
         let models = self.models.lock().expect("nothing panics while the table is held");

@@ -20,7 +20,7 @@ use crate::admit::{Deadline, InFlight, Limit};
 use crate::balance::Router;
 use crate::config::Config;
 use crate::models::{Catalog, Repository};
-use crate::observe::{Ledger, StatisticsTable};
+use crate::observe::{Ledger, Metrics, StatisticsTable};
 
 /// The stages between the door and a model.
 pub type Stages = Limit<Deadline<Router<ModelService>>>;
@@ -35,6 +35,8 @@ pub struct Parts {
     pub phases: Phases,
     /// Counts of calls by their end.
     pub ledger: Arc<Ledger>,
+    /// What the process tells of itself.
+    pub metrics: Arc<Metrics>,
     /// Says to the queues that the process is leaving.
     pub leaving: watch::Sender<bool>,
 }
@@ -42,6 +44,7 @@ pub struct Parts {
 /// All in one: the front door and the models in one process.
 pub fn serve(config: &Config, repository: Repository, engines: Engines) -> Parts {
     let statistics = Arc::new(StatisticsTable::default());
+    let metrics = Arc::new(Metrics::new(statistics.clone()));
     let (leaving, soon) = watch::channel(false);
     let loader = loader(config, engines, statistics.clone(), soon);
     let catalog = Catalog::new(repository, loader, config.compute.load_concurrency);
@@ -72,7 +75,7 @@ pub fn serve(config: &Config, repository: Repository, engines: Engines) -> Parts
         .with(status_server(tensorflow, limit))
         .with(health_server(HealthService::new(readiness), limit));
     let front = if config.reflection.enabled { reflection(front) } else { front };
-    Parts { front: Arc::new(front), catalog, phases, ledger, leaving }
+    Parts { front: Arc::new(front), catalog, phases, ledger, metrics, leaving }
 }
 
 fn rules(config: &Config) -> Rules {

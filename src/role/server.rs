@@ -86,9 +86,9 @@ impl Server {
             admin: admin.address().map_err(bind(config.admin))?,
         };
 
-        let Parts { front, catalog, phases, ledger, leaving } = serve(config, repository, engines);
+        let Parts { front, catalog, phases, ledger, metrics, leaving } = serve(config, repository, engines);
         let calls = tokio::spawn(listener.serve(front, phases.watch()));
-        let admin = tokio::spawn(admin.serve(phases.clone()));
+        let admin = tokio::spawn(admin.serve(phases.clone(), metrics));
         let ports = Ports { phases, calls, admin };
         let summary = catalog.load_all().await?;
         ports.phases.advance(Phase::Serving);

@@ -9,6 +9,7 @@ import pytest
 
 from conftest import EXAMPLES, FIXTURES
 from process import BINARY, PROJECT, own_environment
+from reference import session
 from tensors import SEED, same
 from triton_calls import infer
 
@@ -21,15 +22,6 @@ def test_the_library_is_the_same():
         [BINARY, "--version"], cwd=PROJECT, env=own_environment(), capture_output=True, text=True, timeout=20
     )
     assert f"ONNX Runtime {onnxruntime.__version__}" in version.stdout
-
-
-def session(folder, model):
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    path = folder / model / "1/model.onnx"
-    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
 def expect_the_same(client, reference, model, **inputs):

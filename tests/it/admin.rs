@@ -149,3 +149,18 @@ async fn a_server_that_stops_is_live_and_not_ready_to_its_end() {
     within(drain).await.unwrap();
     serving.finish().await;
 }
+
+#[tokio::test]
+async fn metrics_tell_what_batching_did() {
+    let serving = Serving::of([Model::identity("rows", DType::Fp32, &[FREE, 1])]).await;
+    let raw = serving.raw().await;
+    let mut call = echo_of("rows", &[1.0]);
+    call.inputs[0].shape = vec![1, 1];
+    assert_eq!(raw.call(INFER, &[], framed(&call)).await.code(), Code::Ok);
+    let (status, text) = get(serving.admin(), "/metrics").await;
+    assert_eq!(status, 200);
+    let line = "inference_batches_total{model=\"rows\",version=\"1\",closed=\"slot_free\"} 1";
+    assert!(text.lines().any(|told| told == line), "{text}");
+    assert!(text.ends_with("# EOF\n"), "{text}");
+    serving.finish().await;
+}

@@ -2,6 +2,7 @@
 //! `--include-ignored`; everything else runs over scripted engines.
 
 mod admin;
+mod batching;
 mod bench;
 mod calls;
 mod compression;

@@ -20,6 +20,6 @@ pub use gate::Gate;
 pub use message::{echo, echo_of, echoed, floats, framed, raw, strings, tensor, unframed};
 pub use model::{FREE, Model};
 pub use raw::{Answer, INFER, PREDICT, Pending, Raw, STREAM_INFER};
-pub use script::Run;
+pub use script::{Log, Run};
 pub use serving::{Oip, Serving};
 pub use wait::{eventually, within};

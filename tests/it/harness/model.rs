@@ -77,6 +77,18 @@ impl Model {
         self
     }
 
+    /// An input whose dimensions are written as a model says them: a size, or a symbol.
+    pub fn takes(mut self, name: &str, dtype: DType, dims: &[&'static str]) -> Model {
+        self.signature.inputs.push(said(name, dtype, dims));
+        self
+    }
+
+    /// An output, likewise.
+    pub fn gives(mut self, name: &str, dtype: DType, dims: &[&'static str]) -> Model {
+        self.signature.outputs.push(said(name, dtype, dims));
+        self
+    }
+
     /// The versions that it has on disk.
     pub fn versions(mut self, versions: &[u64]) -> Model {
         self.versions = versions.to_vec();
@@ -161,6 +173,11 @@ impl Model {
 fn spec(name: &str, dtype: DType, dims: &[i64]) -> TensorSpec {
     let dims = dims.iter().copied().map(dim).collect();
     TensorSpec { name: ByteString::from(name), dtype, dims, optional: false }
+}
+
+fn said(name: &str, dtype: DType, dims: &[&'static str]) -> TensorSpec {
+    let dim = |text: &&'static str| text.parse().map_or(Dim::Free(Some(ByteString::from_static(text))), Dim::Fixed);
+    TensorSpec { name: ByteString::from(name), dtype, dims: dims.iter().map(dim).collect(), optional: false }
 }
 
 /// The engines of these models.

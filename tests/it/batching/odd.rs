@@ -1,0 +1,132 @@
+//! Odd calls among good ones while batching is on: each is answered or refused as its own doing, and nothing hangs.
+
+use futures_util::future::join_all;
+use infergate::tensor::DType;
+use infergate::wire::proto::inference::infer_parameter::ParameterChoice;
+use infergate::wire::proto::inference::{InferParameter, ModelInferRequest};
+use tonic::Code;
+
+use super::{Busy, answered, begun, call, good, have_come, wide};
+use crate::harness::{FREE, Gate, Model, Pending, Serving, echoed, floats, raw, strings, tensor};
+
+#[tokio::test]
+async fn empty_calls_and_calls_of_another_rank_disturb_nobody() {
+    let busy = Busy::with("").await;
+    let [one, empty, two, none] = busy.queue([&call(&[1.0]), &wide(&[], 1), &call(&[2.0]), &wide(&[], 1)]).await;
+    let scalar = raw("rows", [(tensor("x", DType::Fp32, &[1]), floats(&[1.0]))]);
+    let refused = begun(&busy.raw, &scalar, &[]).await.answer().await.unwrap();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    let released = busy.release().await;
+    for (waiting, expected) in [(one, &[1.0][..]), (empty, &[]), (two, &[2.0]), (none, &[])] {
+        let answer = answered(waiting).await;
+        assert_eq!((echoed(&answer), &*answer.outputs[0].shape), (expected.to_vec(), &[expected.len() as i64, 1][..]));
+    }
+    let mut runs = released.later_runs();
+    runs.sort_by_key(Vec::len);
+    assert_eq!(runs, [vec![], vec![], vec![1.0, 2.0]]);
+    released.finish().await;
+}
+
+#[tokio::test]
+async fn a_model_that_was_asked_nothing_but_empty_calls_answers_others() {
+    let busy = Busy::with("").await;
+    let released = busy.release().await;
+    for _ in 0..20 {
+        answered(begun(&released.raw, &wide(&[], 5), &[]).await).await;
+    }
+    for _ in 0..3 {
+        let one = begun(&released.raw, &wide(&[1.0; 5], 5), &[]).await;
+        assert_eq!(echoed(&answered(one).await), [1.0; 5]);
+    }
+    released.finish().await;
+}
+
+#[tokio::test]
+async fn strings_with_zeros_in_them_are_put_together_and_cut_apart_where_they_should() {
+    let gate = Gate::closed();
+    let texts = Model::identity("texts", DType::Bytes, &[FREE, 2]);
+    let passage = gate.passage();
+    let model = texts.settings("instances = 1").acting(move |run| {
+        // The first one says nothing at all.
+        if run.inputs[0].shape()[0] == 1 && run.inputs[0].data().len() == 8 {
+            passage.pass("empty");
+        }
+        run.identity()
+    });
+    let of = |elements: &[&[u8]]| {
+        raw("texts", [(tensor("x", DType::Bytes, &[elements.len() as i64 / 2, 2]), strings(elements))])
+    };
+    let log = model.log();
+    let serving = Serving::of([model]).await;
+    let connection = serving.raw().await;
+    let mut gate = gate;
+    let first = begun(&connection, &of(&[b"", b""]), &[]).await;
+    gate.next().await;
+    let calls = [
+        of(&[b"\0", b"a\0b\0"]),
+        of(&[b"", &[0xff; 300], b"\0\0\0\0", b""]),
+        of(&[&[0; 70_000], "é".as_bytes()]),
+        of(&[]),
+    ];
+    let mut waiting = Vec::new();
+    for call in &calls {
+        waiting.push(begun(&connection, call, &[]).await);
+    }
+    have_come(&connection).await;
+    gate.open();
+    answered(first).await;
+    for (waiting, call) in waiting.into_iter().zip(&calls) {
+        let answer = answered(waiting).await;
+        assert_eq!(
+            (&answer.outputs[0].shape, &answer.raw_output_contents),
+            (&call.inputs[0].shape, &call.raw_input_contents)
+        );
+    }
+    assert_eq!(log.runs(), 3, "one for the first, one for those with rows, one for that without");
+    serving.finish().await;
+}
+
+#[tokio::test]
+async fn a_hundred_parameters_are_compared_whatever_their_order() {
+    let busy = Busy::with("").await;
+    let with_many = |value: f32, last: &str| {
+        let many = (0..100).map(|number| (format!("p{number}"), ParameterChoice::StringParam("v".repeat(number))));
+        let parameters = many.chain([("last".to_owned(), ParameterChoice::StringParam(last.to_owned()))]);
+        let parameters =
+            parameters.map(|(name, choice)| (name, InferParameter { parameter_choice: Some(choice) })).collect();
+        ModelInferRequest { parameters, ..call(&[value]) }
+    };
+    // A map is encoded in another order each time.
+    let calls = [with_many(1.0, "a"), with_many(2.0, "b"), with_many(3.0, "a"), with_many(4.0, "a")];
+    let waiting = busy.queue(calls.each_ref()).await;
+    let released = busy.release().await;
+    for (waiting, value) in waiting.into_iter().zip([1.0, 2.0, 3.0, 4.0]) {
+        assert_eq!(echoed(&answered(waiting).await), [value]);
+    }
+    assert_eq!(released.later_runs(), [vec![1.0, 3.0, 4.0], vec![2.0]]);
+    released.finish().await;
+}
+
+#[tokio::test]
+async fn a_thousand_shapes_at_once_are_all_answered() {
+    let busy = Busy::with("max_in_flight = 1010").await;
+    let mut connections = Vec::new();
+    for _ in 0..5 {
+        connections.push(busy.serving.raw().await);
+    }
+    let mut calls = Vec::new();
+    for width in 1..=1000 {
+        calls.push(begun(&connections[width % 5], &wide(&vec![width as f32; width], width), &[]).await);
+    }
+    for connection in &connections {
+        have_come(connection).await;
+    }
+    assert_eq!(busy.log.runs(), 1, "all of them wait");
+    let released = busy.release().await;
+    for (index, answer) in join_all(calls.into_iter().map(Pending::answer)).await.into_iter().enumerate() {
+        let width = index + 1;
+        assert_eq!(echoed(&good(&answer.unwrap())), vec![width as f32; width]);
+    }
+    assert_eq!(released.later_runs().len(), 1000);
+    released.finish().await;
+}
