@@ -93,7 +93,7 @@ impl Entry {
         let times = Times::of(ask, deadline, rules, now);
         let wait = Wait { timeline, deadline, due: (times.due < deadline).then_some(times.due) };
         let (caller, answer) = oneshot::channel();
-        let calls = if measured.merges && measured.rows > rules.max_batch {
+        let calls = if measured.merges && rules.max_batch_is_firm && measured.rows > rules.max_batch {
             parts(request, &measured, times, rules, shaper, caller)?
         } else {
             smallvec![waiting(request, measured, times, Reply::Call(caller))]

@@ -24,6 +24,8 @@ pub struct Rules {
     pub axis: Option<BatchAxis>,
     /// Rows that a batch may have, at least 1.
     pub max_batch: usize,
+    /// Whether somebody asked for that many: then no run has more. Else a larger call is run as it came, alone.
+    pub max_batch_is_firm: bool,
     /// The only sizes of a batch that are run, rising; empty for any.
     pub allowed_sizes: Vec<usize>,
     /// Whether a call with more rows than a batch may have is run in parts, or refused.
@@ -47,6 +49,7 @@ impl Rules {
             bounds,
             axis: None,
             max_batch: 1,
+            max_batch_is_firm: true,
             allowed_sizes: Vec::new(),
             splits_oversized: true,
             pads: Vec::new(),

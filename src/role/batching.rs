@@ -25,7 +25,8 @@ pub fn rules(settings: &BatchSettings, signature: &Signature, bounds: Bounds) ->
             None => None,
         },
     };
-    let largest = settings.max_batch.or(settings.allowed_sizes.last().copied()).unwrap_or(MAX_BATCH);
+    let wanted = settings.max_batch.or(settings.allowed_sizes.last().copied());
+    let largest = wanted.unwrap_or(MAX_BATCH);
     let pads = settings.dims.iter().map(|(symbol, dim)| Pad {
         symbol: symbol.clone().into(),
         buckets: dim.buckets.clone(),
@@ -35,6 +36,7 @@ pub fn rules(settings: &BatchSettings, signature: &Signature, bounds: Bounds) ->
     Ok(Rules {
         bounds,
         max_batch: if axis.is_some() { largest } else { 1 },
+        max_batch_is_firm: wanted.is_some() || settings.oversized == Oversized::Refuse,
         axis,
         allowed_sizes: settings.allowed_sizes.clone(),
         splits_oversized: settings.oversized == Oversized::Split,

@@ -20,7 +20,8 @@ const MOST_SIZES: usize = 256;
 settings! {
     /// How calls are merged.
     pub struct BatchSettings {
-        /// Rows along the batch axis; 1 turns merging off. Without it, 32 where the model allows it.
+        /// Rows along the batch axis; 1 turns merging off. Without it, 32 where the model allows it, and a call that has
+        /// more runs alone as it came.
         max_batch: Option<usize> = None => "16",
         /// The symbol of the batch axis. Without it, the dimension that the model itself shows to be one.
         axis: Option<String> = None => "\"batch\"",
@@ -31,7 +32,7 @@ settings! {
         slo_p99: Option<Period> = None => "\"20ms\"",
         /// The only sizes of a batch that are run, for engines that want static ones: others are filled up.
         allowed_sizes: Vec<usize> = Vec::new(),
-        /// What becomes of a call with more rows than max_batch: "split" or "refuse".
+        /// What becomes of a call with more rows than max_batch, where that is given: "split" or "refuse".
         oversized: Oversized = Oversized::Split,
         /// Dimensions that may be padded, by symbol; others are merged where they are equal.
         dims: BTreeMap<String, DimSettings> = BTreeMap::new(),

@@ -40,6 +40,30 @@ async fn a_call_that_is_larger_than_a_batch_runs_in_parts_and_comes_back_whole()
 }
 
 #[tokio::test]
+async fn where_nobody_bounds_a_batch_large_calls_run_as_they_came_and_do_not_fill_the_queue() {
+    let gate = Gate::closed();
+    let model = rows(&gate);
+    let (log, mut gate) = (model.log(), gate);
+    let serving = Serving::with([model], |config| config.limits.queue_calls = 4).await;
+    let raw = serving.raw().await;
+    let first = begun(&raw, &call(&[0.0]), &[]).await;
+    gate.next().await;
+    let large = [1.0, 2.0, 3.0].map(|value| vec![value; 100]);
+    let mut waiting = Vec::new();
+    for values in large.iter().chain([&vec![4.0]]) {
+        waiting.push(begun(&raw, &call(values), &[]).await);
+        have_come(&raw).await;
+    }
+    gate.open();
+    answered(first).await;
+    for (waiting, values) in waiting.into_iter().zip(large.iter().chain([&vec![4.0]])) {
+        assert_eq!(echoed(&answered(waiting).await), *values);
+    }
+    assert_eq!(ran(&log).iter().map(Vec::len).collect::<Vec<_>>(), [1, 100, 100, 100, 1]);
+    serving.finish().await;
+}
+
+#[tokio::test]
 async fn parts_of_a_large_call_run_with_others() {
     let busy = Busy::with("batch.max_batch = 4").await;
     let [large, small] = busy.queue([&call(&[1.0, 2.0, 3.0, 4.0, 5.0]), &call(&[6.0])]).await;
