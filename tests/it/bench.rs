@@ -56,7 +56,7 @@ fn answer(value: f32) -> Tensor {
 
 #[tokio::test]
 async fn a_closed_loop_makes_exactly_the_calls_that_were_asked_for_and_its_json_adds_up() {
-    let serving = Serving::of([Model::echo()]).await;
+    let serving = Serving::of([Model::identity("echo", DType::Fp32, &[FREE, 1])]).await;
     let flags = ["--calls", "50", "--concurrency", "4", "--connections", "2", "--rows", "3", "--json"];
     let json = bench(&serving, &flags).await.json();
     assert_eq!((&json["calls"]["sent"], &json["calls"]["answered"]), (&Value::from(50), &Value::from(50)));

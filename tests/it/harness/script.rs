@@ -67,26 +67,37 @@ pub struct Seen {
     pub outputs: Vec<ByteString>,
 }
 
-/// What the engines of a model saw of calls.
+/// What the engines of a model saw of calls, and what was made up for them before.
 #[derive(Debug, Clone, Default)]
-pub struct Log(Arc<Mutex<Vec<Seen>>>);
+pub struct Log(Arc<Mutex<Both>>);
+
+#[derive(Debug, Default)]
+struct Both {
+    calls: Vec<Seen>,
+    made_up: Vec<Seen>,
+}
 
 impl Log {
     /// What was seen so far.
     pub fn seen(&self) -> Vec<Seen> {
-        self.lock().clone()
+        self.lock().calls.clone()
     }
 
     /// How many runs were seen so far.
     pub fn runs(&self) -> usize {
-        self.lock().len()
+        self.lock().calls.len()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Seen>> {
+    fn lock(&self) -> MutexGuard<'_, Both> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn add(&self, run: &Run<'_>) {
+    /// What was seen of warm-ups and trials.
+    pub fn made_up(&self) -> Vec<Seen> {
+        self.lock().made_up.clone()
+    }
+
+    fn add(&self, run: &Run<'_>, is_call: bool) {
         let seen = |tensor: &Tensor| {
             let part = tensor.data().parts().first();
             let address = part.map_or(0, |part| part.as_ptr() as usize);
@@ -95,7 +106,9 @@ impl Log {
             SeenInput { tensor: tensor.clone(), address, shared }
         };
         let inputs = run.inputs.iter().map(seen).collect();
-        self.lock().push(Seen { inputs, outputs: run.outputs.to_vec() });
+        let seen = Seen { inputs, outputs: run.outputs.to_vec() };
+        let mut both = self.lock();
+        if is_call { both.calls.push(seen) } else { both.made_up.push(seen) }
     }
 }
 
@@ -110,11 +123,9 @@ pub struct Scripted {
 impl Engine for Scripted {
     fn run(&mut self, inputs: &[Tensor], outputs: &[ByteString], interest: &Interest) -> Result<Vec<Tensor>> {
         // Warm-up and trial run where the model is loaded, calls on a thread of the instance.
-        if !std::thread::current().name().is_some_and(|name| name.starts_with("run-")) {
-            return Ok(Vec::new());
-        }
+        let is_call = std::thread::current().name().is_some_and(|name| name.starts_with("run-"));
         let run = Run { inputs, outputs, interest, load: self.load, signature: &self.signature };
-        self.log.add(&run);
-        (self.act)(&run)
+        self.log.add(&run, is_call);
+        if is_call { (self.act)(&run) } else { Ok(Vec::new()) }
     }
 }
