@@ -4,7 +4,7 @@ use infergate::error::Kind;
 use infergate::tensor::DType;
 use tonic::Code;
 
-use super::{Busy, answered, begun, call, fears_thirteen, have_come, ran, rows, wide};
+use super::{Busy, answered, begun, call, fears_thirteen, have_come, holding, ran, rows, wide};
 use crate::harness::{FREE, Gate, INFER, Log, Model, Serving, echoed, floats, framed, raw, tensor, within};
 
 /// `rows` with these settings and one instance, nothing being held.
@@ -116,6 +116,23 @@ async fn the_engine_sees_only_the_sizes_that_are_allowed() {
     assert!(runs.iter().all(|run| [2, 4].contains(&run.len())), "{runs:?}");
     // What fills a batch up is a row of it again.
     assert_eq!(runs[..3], [vec![0.0, 0.0], vec![1.0, 2.0, 3.0, 4.0], vec![5.0, 6.0]]);
+    released.finish().await;
+}
+
+#[tokio::test]
+async fn a_run_that_failed_is_repeated_in_the_sizes_that_are_allowed() {
+    let gate = Gate::closed();
+    let model = rows(&gate).settings("batch.allowed_sizes = [2, 4]");
+    let model = holding(model, &gate, |run| fears_thirteen(run, Kind::Engine));
+    let busy = Busy::of(model, gate, &call(&[0.0])).await;
+    let [one, guilty, two] = busy.queue([&call(&[1.0]), &call(&[13.0]), &call(&[2.0])]).await;
+    let released = busy.release().await;
+    assert_eq!(echoed(&answered(one).await), [1.0]);
+    assert_eq!(guilty.answer().await.unwrap().message(), "thirteen is not served");
+    assert_eq!(echoed(&answered(two).await), [2.0]);
+    let mut runs = released.later_runs();
+    runs.sort_by(|one, other| one.partial_cmp(other).unwrap());
+    assert_eq!(runs, [vec![1.0, 1.0], vec![1.0, 13.0, 2.0, 2.0], vec![2.0, 2.0], vec![13.0, 13.0]]);
     released.finish().await;
 }
 
