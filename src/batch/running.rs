@@ -28,7 +28,11 @@ pub(super) fn batch<P: Place>(shared: &Arc<Shared<P>>, mut taken: Box<Taken>) ->
         shared.again(taken.members);
         return None;
     };
-    let interest = Interest::joined(taken.members.iter().map(|waiting| &waiting.interest));
+    let interest = match &*taken.members {
+        // One that is repeated was joined with others before.
+        [alone] => alone.interest.clone(),
+        members => Interest::joined(members.iter().map(|waiting| &waiting.interest)),
+    };
     let queue = Arc::downgrade(shared);
     Some(Batch::new(request, interest, composition, move |outcome| apart(&queue, *taken, outcome)))
 }

@@ -4,6 +4,7 @@
 mod leaving;
 mod odd;
 mod padding;
+mod protocols;
 mod settings;
 mod sizes;
 mod together;

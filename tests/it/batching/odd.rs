@@ -1,12 +1,13 @@
 //! Odd calls among good ones while batching is on: each is answered or refused as its own doing, and nothing hangs.
 
 use futures_util::future::join_all;
+use infergate::error::Kind;
 use infergate::tensor::DType;
 use infergate::wire::proto::inference::infer_parameter::ParameterChoice;
 use infergate::wire::proto::inference::{InferParameter, ModelInferRequest};
 use tonic::Code;
 
-use super::{Busy, answered, begun, call, good, have_come, wide};
+use super::{Busy, answered, begun, call, fears_thirteen, good, have_come, wide};
 use crate::harness::{FREE, Gate, Model, Pending, Serving, echoed, floats, raw, strings, tensor};
 
 #[tokio::test]
@@ -129,4 +130,64 @@ async fn a_thousand_shapes_at_once_are_all_answered() {
     }
     assert_eq!(released.later_runs().len(), 1000);
     released.finish().await;
+}
+
+/// A call as a careless client makes it: of any rows and width, with a 13 in some, and as patient as it likes.
+fn careless(random: &mut fastrand::Rng) -> (ModelInferRequest, Vec<f32>, &'static str) {
+    let (rows, width) = (random.usize(0..10), random.usize(1..4));
+    let mut values: Vec<f32> = (0..rows * width).map(|_| f32::from(random.u8(20..200))).collect();
+    if random.u8(..10) == 0 {
+        values.iter_mut().take(1).for_each(|value| *value = 13.0);
+    }
+    let mut call = wide(&values, width);
+    if random.u8(..4) == 0 {
+        let choice = ParameterChoice::Uint64Param(random.u64(..4));
+        call.parameters.insert("priority".to_owned(), InferParameter { parameter_choice: Some(choice) });
+    }
+    if random.u8(..8) == 0 {
+        let choice = ParameterChoice::Int64Param(random.i64(1..3000));
+        call.parameters.insert("timeout".to_owned(), InferParameter { parameter_choice: Some(choice) });
+    }
+    let timeout = if random.u8(..8) == 0 { "2m" } else { "30S" };
+    (call, values, timeout)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_callers_do_each_gets_its_own_answer_or_a_reason_and_nothing_is_left_behind() {
+    for settings in ["", "max_delay = \"1ms\"\n", "allowed_sizes = [2, 4]\n", "max_batch = 3\n"] {
+        let model = Model::identity("rows", DType::Fp32, &[FREE, FREE]).acting(|run| fears_thirteen(run, Kind::Engine));
+        let model = model.settings("instances = 2\n[batch]\npriority_levels = 3").settings(settings);
+        let serving = Serving::of([model]).await;
+        let mut random = fastrand::Rng::with_seed(2027);
+        let (mut answered_well, mut raw) = (0, serving.raw().await);
+        for _ in 0..30 {
+            let mut calls = Vec::new();
+            for _ in 0..30 {
+                let (call, values, timeout) = careless(&mut random);
+                let pending = begun(&raw, &call, &[("grpc-timeout", timeout)]).await;
+                if random.u8(..6) == 0 {
+                    pending.reset();
+                } else {
+                    calls.push((pending, values, timeout));
+                }
+            }
+            if random.u8(..5) == 0 {
+                // All of them leave with their connection.
+                raw = serving.raw().await;
+                continue;
+            }
+            for (pending, values, timeout) in calls {
+                let answer = pending.answer().await.unwrap();
+                match answer.code() {
+                    Code::Ok => assert_eq!(echoed(&good(&answer)), values),
+                    Code::Internal => assert_eq!((values[0], &*answer.message()), (13.0, "thirteen is not served")),
+                    code => assert_eq!(code, Code::DeadlineExceeded, "{timeout}: {}", answer.message()),
+                }
+                answered_well += u32::from(answer.code() == Code::Ok);
+            }
+        }
+        assert!(answered_well > 300, "{answered_well} with {settings:?}");
+        assert_eq!(echoed(&answered(begun(&raw, &call(&[1.0]), &[]).await).await), [1.0]);
+        serving.finish().await;
+    }
 }

@@ -4,8 +4,8 @@ use infergate::error::Kind;
 use infergate::tensor::DType;
 use tonic::Code;
 
-use super::{Busy, answered, begun, call, fears_thirteen, have_come, ran, rows, wide};
-use crate::harness::{FREE, Gate, INFER, Log, Model, Serving, echoed, floats, framed, raw, tensor, within};
+use super::{Busy, answered, begun, call, fears_thirteen, have_come, holding, ran, rows, wide};
+use crate::harness::{FREE, Gate, Log, Model, Serving, echoed, floats, raw, tensor, within};
 
 /// `rows` with these settings and one instance, nothing being held.
 async fn free(settings: &str) -> (Serving, Log) {
@@ -120,6 +120,23 @@ async fn the_engine_sees_only_the_sizes_that_are_allowed() {
 }
 
 #[tokio::test]
+async fn a_run_that_failed_is_repeated_in_the_sizes_that_are_allowed() {
+    let gate = Gate::closed();
+    let model = rows(&gate).settings("batch.allowed_sizes = [2, 4]");
+    let model = holding(model, &gate, |run| fears_thirteen(run, Kind::Engine));
+    let busy = Busy::of(model, gate, &call(&[0.0])).await;
+    let [one, guilty, two] = busy.queue([&call(&[1.0]), &call(&[13.0]), &call(&[2.0])]).await;
+    let released = busy.release().await;
+    assert_eq!(echoed(&answered(one).await), [1.0]);
+    assert_eq!(guilty.answer().await.unwrap().message(), "thirteen is not served");
+    assert_eq!(echoed(&answered(two).await), [2.0]);
+    let mut runs = released.later_runs();
+    runs.sort_by(|one, other| one.partial_cmp(other).unwrap());
+    assert_eq!(runs, [vec![1.0, 1.0], vec![1.0, 13.0, 2.0, 2.0], vec![2.0, 2.0], vec![13.0, 13.0]]);
+    released.finish().await;
+}
+
+#[tokio::test]
 async fn rows_that_are_no_batch_are_not_filled_up() {
     let (serving, log) = free("batch.allowed_sizes = [2, 4]").await;
     let raw = serving.raw().await;
@@ -156,25 +173,28 @@ async fn a_call_waits_for_others_only_as_long_as_its_deadline_allows() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_merged_waits_for_nobody() {
-    let gate = Gate::closed();
+async fn what_cannot_be_merged_waits_for_nobody_and_hurries_nobody() {
     let model = Model::new("two").input("a", DType::Fp32, &[FREE, 1]).input("b", DType::Fp32, &[FREE, 1]);
     let model = model.output("x", DType::Fp32, &[FREE, 1]).output("y", DType::Fp32, &[FREE, 1]);
-    let model = model.settings("instances = 1\nbatch = { max_batch = 4, max_delay = \"10s\" }");
-    let (log, _gate) = (model.log(), gate);
+    let model = model.settings("instances = 1\nbatch = { max_batch = 2, max_delay = \"10s\" }");
+    let log = model.log();
     let serving = Serving::of([model]).await;
     let connection = serving.raw().await;
-    let unlike = |a: &[f32], b: &[f32]| {
+    let of = |a: &[f32], b: &[f32]| {
         let input = |name, values: &[f32]| (tensor(name, DType::Fp32, &[values.len() as i64, 1]), floats(values));
-        framed(&raw("two", [input("a", a), input("b", b)]))
+        raw("two", [input("a", a), input("b", b)])
     };
-    // Their deadlines are long before the delay is over.
-    let headers = &[("grpc-timeout", "5S")];
-    for (a, b) in [(&[][..], &[][..]), (&[1.0], &[1.0, 2.0])] {
-        let answer = connection.call(INFER, headers, unlike(a, b)).await;
-        assert_eq!(answer.code(), Code::Ok, "{}", answer.message());
+    // It waits for company, and would have given up before any that came later.
+    let patient = begun(&connection, &of(&[1.0], &[1.0]), &[]).await;
+    have_come(&connection).await;
+    for (a, b) in [(&[][..], &[][..]), (&[2.0], &[2.0, 3.0])] {
+        answered(begun(&connection, &of(a, b), &[]).await).await;
     }
-    assert_eq!(log.runs(), 2);
+    assert_eq!(ran(&log), [vec![], vec![2.0]]);
+    let company = begun(&connection, &of(&[4.0], &[4.0]), &[]).await;
+    answered(patient).await;
+    answered(company).await;
+    assert_eq!(ran(&log).split_off(2), [[1.0, 4.0]]);
     serving.finish().await;
 }
 
@@ -183,14 +203,20 @@ async fn a_run_that_failed_is_repeated_without_waiting_for_others() {
     let gate = Gate::closed();
     let model = rows(&gate).settings("batch = { max_batch = 2, max_delay = \"10s\" }");
     let model = model.acting(|run| fears_thirteen(run, Kind::Engine));
+    let log = model.log();
     let serving = Serving::of([model]).await;
     let raw = serving.raw().await;
-    let headers = &[("grpc-timeout", "5S")];
-    let guilty = begun(&raw, &call(&[13.0]), headers).await;
+    // Of another shape. It waits for company, and would have given up before any that came later.
+    let patient = begun(&raw, &wide(&[5.0, 6.0], 2), &[]).await;
     have_come(&raw).await;
-    let innocent = begun(&raw, &call(&[1.0]), headers).await;
+    let guilty = begun(&raw, &call(&[13.0]), &[]).await;
+    have_come(&raw).await;
+    let innocent = begun(&raw, &call(&[1.0]), &[]).await;
     assert_eq!(guilty.answer().await.unwrap().message(), "thirteen is not served");
     assert_eq!(echoed(&answered(innocent).await), [1.0]);
+    assert_eq!(ran(&log), [vec![13.0, 1.0], vec![13.0], vec![1.0]]);
+    answered(begun(&raw, &wide(&[7.0, 8.0], 2), &[]).await).await;
+    assert_eq!(echoed(&answered(patient).await), [5.0, 6.0]);
     serving.finish().await;
 }
 
