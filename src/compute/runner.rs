@@ -196,8 +196,12 @@ impl Shared {
         while let Some(Work { batch, share }) = self.instances[index].wait(&buffers) {
             let (batch, result) = self.run(engine.as_mut(), batch, &buffers);
             self.running.fetch_sub(1, Ordering::Relaxed);
-            self.answer(batch, result);
-            self.release(index, share);
+            // A panic is a bug in what is behind the answer; its calls fail, and the instance goes on.
+            let told = catch_unwind(AssertUnwindSafe(|| self.answer(batch, result)));
+            let freed = catch_unwind(AssertUnwindSafe(|| self.release(index, share)));
+            if told.is_err() || freed.is_err() {
+                tracing::error!(model = %self.identity.model, "a batch could not be answered");
+            }
         }
     }
 
