@@ -160,11 +160,6 @@ impl Lane {
         self.levels.iter().filter_map(|level| level.back().map(|(place, _)| place.order)).max()
     }
 
-    /// When the call came that has waited longest, by its place in its level.
-    pub(super) fn since(&self) -> Option<Instant> {
-        self.levels.iter().filter_map(|level| level.front().map(|(_, waiting)| waiting.arrived)).min()
-    }
-
     /// The earliest deadline among the first of each level.
     pub(super) fn earliest_deadline(&self) -> Option<Instant> {
         self.levels.iter().filter_map(|level| level.front().map(|(_, waiting)| waiting.deadline)).min()
