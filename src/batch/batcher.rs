@@ -55,6 +55,8 @@ pub(super) struct State<P> {
     pub(super) tuner: Option<Tuner>,
     /// Batches that were started and are not over.
     pub(super) in_flight: usize,
+    /// Whether calls may wait for the second time, in places that their callers do not know.
+    pub(super) put_back: bool,
     place: P,
     /// When the timer rings that was set first of those that have not.
     timer: Option<Instant>,
@@ -77,7 +79,14 @@ impl<P: Place> Batcher<P> {
         let tuner = rules.slo_p99.map(|slo| Tuner::new(slo, rules.max_delay));
         gauges.delay(if tuner.is_some() { Duration::ZERO } else { rules.max_delay });
         let shared = Arc::new_cyclic(|queue: &Weak<Shared<P>>| Shared {
-            state: Mutex::new(State { queue: Queue::new(&rules), tuner, in_flight: 0, place, timer: None }),
+            state: Mutex::new(State {
+                queue: Queue::new(&rules),
+                tuner,
+                in_flight: 0,
+                put_back: false,
+                place,
+                timer: None,
+            }),
             rules,
             shaper,
             waker: Waker::from(Arc::new(DriveInPlace(queue.clone()))),
@@ -237,7 +246,10 @@ fn answer_late(waiting: Waiting) {
 
 impl<P: Place> State<P> {
     fn next(&mut self, cx: &mut Context<'_>, moment: &Moment, late: &mut Vec<Waiting>) -> Step<P::Slot> {
-        let Some(backlog) = self.queue.backlog() else { return Step::Rest };
+        let Some(backlog) = self.queue.backlog() else {
+            self.put_back = false;
+            return Step::Rest;
+        };
         if !moment.delay.is_zero()
             && let Some(until) = self.queue.hold(moment)
         {

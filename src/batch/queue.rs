@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 
 use super::closing::{self, Moment, Scope, Taken};
 use super::fair::{self, Turns};
-use super::lane::{Lane, Place, Waiting, trusted_for};
+use super::lane::{Lane, Place, Waiting, Wanted, trusted_for};
 use super::rules::{Bounds, Level, Rules};
 use super::shape::Alike;
 use crate::cost::{Cost, Work};
@@ -178,6 +178,18 @@ impl Queue {
         self.forget(&waiting);
         self.rest_if_empty(ticket.lane);
         Some(waiting)
+    }
+
+    /// Takes out all calls that nobody waits for any more.
+    pub(super) fn remove_abandoned(&mut self) -> Vec<Waiting> {
+        let mut abandoned = Vec::new();
+        let wanted = |waiting: &Waiting| if waiting.interest.is_gone() { Wanted::Yes } else { Wanted::No };
+        for lane in self.busy.clone() {
+            abandoned.extend(self.lanes[lane].take(0, wanted));
+            self.rest_if_empty(lane);
+        }
+        abandoned.iter().for_each(|waiting| self.forget(waiting));
+        abandoned
     }
 
     fn forget(&mut self, waiting: &Waiting) {

@@ -15,7 +15,7 @@ use crate::cost::{Cost, Work};
 use crate::error::{Error, Kind};
 use crate::infer::{Batch, Composition, Interest, Outcome, Place, Stage, Timeline};
 
-/// The batch of these calls; `None` where they cannot be put together after all: then each waits to be run alone.
+/// The batch of these calls; `None` where they cannot be put together after all.
 pub(super) fn batch<P: Place>(shared: &Arc<Shared<P>>, mut taken: Box<Taken>) -> Option<Batch> {
     let composition = merge::composition(&taken);
     if merge::is_plain(&taken)
@@ -24,13 +24,19 @@ pub(super) fn batch<P: Place>(shared: &Arc<Shared<P>>, mut taken: Box<Taken>) ->
         return Some(alone(shared, waiting, taken.work, composition));
     }
     let axis = shared.shaper.axis.as_ref().expect("only calls that can be merged come together");
-    let Ok(request) = merge::merged(&shared.shaper, axis, &taken) else {
-        let mut state = shared.state();
-        state.in_flight -= 1;
-        state.again(&shared.shaper, taken.members);
-        return None;
+    let request = match merge::merged(&shared.shaper, axis, &taken) {
+        Ok(request) => request,
+        Err(error) => {
+            shared.state().in_flight -= 1;
+            shared.each_alone(taken.members, error);
+            return None;
+        }
     };
-    let interest = Interest::joined(taken.members.iter().map(|waiting| &waiting.interest));
+    let interest = match &taken.members[..] {
+        // It may have been merged once before.
+        [only] => only.interest.clone(),
+        all => Interest::joined(all.iter().map(|waiting| &waiting.interest)),
+    };
     let queue = Arc::downgrade(shared);
     Some(Batch::new(request, interest, composition, move |outcome| apart(&queue, *taken, outcome)))
 }
@@ -65,8 +71,8 @@ fn apart<P: Place>(queue: &Weak<Shared<P>>, taken: Taken, mut outcome: Outcome) 
                 waiting.reply.send(Ok(Box::new(part)));
             }
         }
-        Err(error) if is_of_one_call(&error) && taken.members.len() > 1 => {
-            shared.state().again(&shared.shaper, taken.members);
+        Err(error) if is_of_one_call(&error) => {
+            shared.each_alone(taken.members, error);
             shared.drive();
         }
         Err(error) => taken.members.into_iter().for_each(|waiting| waiting.reply.send(Err(error.clone()))),
@@ -79,6 +85,15 @@ fn is_of_one_call(error: &Error) -> bool {
 }
 
 impl<P: Place> Shared<P> {
+    /// Lets calls that failed together wait again, each to be run alone; one that failed alone is answered.
+    fn each_alone(&self, members: SmallVec<[Waiting; 1]>, error: Error) {
+        if members.len() > 1 {
+            let abandoned = self.state().again(&self.shaper, members);
+            return drop(abandoned);
+        }
+        members.into_iter().for_each(|waiting| waiting.reply.send(Err(error.clone())));
+    }
+
     /// Learns from a run that is over, and tells its calls how busy the place is.
     fn ended(&self, work: Work, outcome: &mut Outcome, arrived: impl Iterator<Item = Instant>) {
         let now = now();
@@ -102,13 +117,18 @@ impl<P: Place> Shared<P> {
 }
 
 impl<P: Place> State<P> {
-    /// Lets calls that could not be run together wait again, each to be run alone.
-    fn again(&mut self, shaper: &Shaper, members: SmallVec<[Waiting; 1]>) {
+    /// Lets calls that could not be run together wait again, each to be run alone; but those that nobody waits for.
+    fn again(&mut self, shaper: &Shaper, members: SmallVec<[Waiting; 1]>) -> Vec<Waiting> {
+        self.put_back = true;
+        let (abandoned, members): (Vec<_>, Vec<_>) =
+            members.into_iter().partition(|waiting| waiting.interest.is_gone());
         for mut waiting in members {
-            (waiting.merges, waiting.due) = (false, waiting.deadline);
+            let deadline = waiting.deadline;
+            (waiting.merges, waiting.due, waiting.order) = (false, deadline, deadline);
             let alike = shaper.measure(&mut waiting.request).alike;
             self.queue.push(alike, waiting);
         }
+        abandoned
     }
 }
 
