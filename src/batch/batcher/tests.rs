@@ -234,6 +234,14 @@ async fn a_call_whose_time_to_wait_is_over_is_told_so_at_that_time() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_call_that_never_ran_tells_nothing_of_the_way_back() {
+    let mut tried = Tried::of(steady(1), merging());
+    let (running, request) = (tried.send(), tried.request(1, 4, MS(5)));
+    assert_eq!(kinds(&all(vec![running, tried.batcher.call(request)]).await), [None, Some(Kind::Late)]);
+    assert_eq!(tried.batcher.shared.margin.get(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_level_that_delays_lets_its_calls_wait_on() {
     let of_level = Level { timeout: Some(MS(4)), rejects: false, ..Level::default() };
     let mut tried = Tried::of(steady(1), Rules { levels: vec![of_level], ..merging() });
