@@ -5,7 +5,7 @@
 //! place when it wakes the queue's waker, which for an instance is its own thread between two runs. Only where calls
 //! are to wait for company although a slot is free, a timer does.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
@@ -46,6 +46,8 @@ pub(super) struct Shared<P: Place> {
     /// How long the last run took, in nanoseconds.
     pub(super) last_run: AtomicU64,
     leaving: watch::Receiver<bool>,
+    /// Whether an answer could not be cut apart: then calls are merged no more.
+    pub(super) unmergeable: AtomicBool,
     /// Where timers run: the queue may be driven on a thread that is not the runtime's.
     runtime: OnceLock<Handle>,
 }
@@ -55,6 +57,8 @@ pub(super) struct State<P> {
     pub(super) tuner: Option<Tuner>,
     /// Batches that were started and are not over.
     pub(super) in_flight: usize,
+    /// Whether calls may wait for the second time, in places that their callers do not know.
+    pub(super) put_back: bool,
     place: P,
     /// When the timer rings that was set first of those that have not.
     timer: Option<Instant>,
@@ -77,7 +81,14 @@ impl<P: Place> Batcher<P> {
         let tuner = rules.slo_p99.map(|slo| Tuner::new(slo, rules.max_delay));
         gauges.delay(if tuner.is_some() { Duration::ZERO } else { rules.max_delay });
         let shared = Arc::new_cyclic(|queue: &Weak<Shared<P>>| Shared {
-            state: Mutex::new(State { queue: Queue::new(&rules), tuner, in_flight: 0, place, timer: None }),
+            state: Mutex::new(State {
+                queue: Queue::new(&rules),
+                tuner,
+                in_flight: 0,
+                put_back: false,
+                place,
+                timer: None,
+            }),
             rules,
             shaper,
             waker: Waker::from(Arc::new(DriveInPlace(queue.clone()))),
@@ -85,6 +96,7 @@ impl<P: Place> Batcher<P> {
             gauges,
             last_run: AtomicU64::new(0),
             leaving,
+            unmergeable: AtomicBool::new(false),
             runtime: OnceLock::new(),
         });
         Ok(Batcher { shared })
@@ -137,7 +149,10 @@ impl<P: Place> Shared<P> {
         let ask = Ask::of(&request.parameters, &self.rules)?;
         self.shaper.signature.check_inputs(&request.inputs)?;
         self.shaper.signature.check_outputs(request.outputs.iter().map(|wanted| &wanted.name))?;
-        let measured = self.shaper.measure(&mut request);
+        let mut measured = self.shaper.measure(&mut request);
+        if self.unmergeable.load(Relaxed) {
+            measured.stay_alone();
+        }
         let entry = Entry::new(request, measured, ask, &self.rules, &self.shaper, now)?;
         let tickets = {
             let mut state = self.state();
@@ -237,7 +252,10 @@ fn answer_late(waiting: Waiting) {
 
 impl<P: Place> State<P> {
     fn next(&mut self, cx: &mut Context<'_>, moment: &Moment, late: &mut Vec<Waiting>) -> Step<P::Slot> {
-        let Some(backlog) = self.queue.backlog() else { return Step::Rest };
+        let Some(backlog) = self.queue.backlog() else {
+            self.put_back = false;
+            return Step::Rest;
+        };
         if !moment.delay.is_zero()
             && let Some(until) = self.queue.hold(moment)
         {

@@ -79,7 +79,7 @@ impl Entry {
     /// Makes a call that was checked and measured ready to wait.
     ///
     /// # Errors
-    /// `Invalid` where it has more rows than may be run, and is not to be run in parts.
+    /// `Invalid` where it has more rows than may be run, and is not to be run in parts, or in more than may wait.
     pub(super) fn new(
         request: InferRequest,
         measured: Measured,
@@ -153,7 +153,6 @@ fn waiting(request: InferRequest, measured: Measured, times: Times, reply: Reply
         nanos: 0.0,
         sizes,
         level,
-        number: None,
         arrived,
         deadline,
         due,
@@ -173,8 +172,10 @@ fn parts(
 ) -> Result<SmallVec<[(Alike, Waiting); 1]>> {
     let (rows, most) = (measured.rows, rules.max_batch);
     let axis = shaper.axis.as_ref().expect("a call that can be merged has an axis");
-    if !rules.splits_oversized {
-        return Err(Error::invalid(format!("the call has {rows} rows, at most {most} are taken")));
+    // Each part takes memory, and rows may take none.
+    let taken = if rules.splits_oversized { most.saturating_mul(rules.bounds.calls.max(1)) } else { most };
+    if rows > taken {
+        return Err(Error::invalid(format!("the call has {rows} rows, at most {taken} are taken")));
     }
     let sizes: Vec<usize> = (0..rows).step_by(most).map(|first| most.min(rows - first)).collect();
     let mut inputs = Vec::new();

@@ -13,6 +13,9 @@ use crate::infer::Close;
 const WINDOW: usize = 1024;
 /// Padding, or a smaller batch, must be predicted to be better by this much: predictions are off by some.
 const CLEARLY: f64 = 1.1;
+/// A timer rings up to a millisecond late, and who is woken by it has to be run. A call that is held to the last moment
+/// would be lost then.
+const TIMER: Duration = Duration::from_millis(2);
 
 /// The sizes that a batch may have.
 #[derive(Debug)]
@@ -71,7 +74,7 @@ pub(super) fn ripe(lane: &Lane, cost: &Cost, sizes: &Sizes, moment: &Moment) -> 
     if moment.leaving {
         return Some(Close::Drain);
     }
-    if lane.since().is_none_or(|since| since + moment.delay <= moment.now) {
+    if held_until(lane, moment.delay).is_none_or(|until| until <= moment.now) {
         return Some(Close::Delay);
     }
     (latest_start(lane, cost, sizes, moment)? <= moment.now).then_some(Close::Deadline)
@@ -82,20 +85,34 @@ pub(super) fn ripe_at(lane: &Lane, cost: &Cost, sizes: &Sizes, moment: &Moment) 
     if ripe(lane, cost, sizes, moment).is_some() {
         return None;
     }
-    let waited = lane.since()? + moment.delay;
-    Some(latest_start(lane, cost, sizes, moment).map_or(waited, |start| start.min(waited)))
+    let until = held_until(lane, moment.delay)?;
+    Some(latest_start(lane, cost, sizes, moment).map_or(until, |start| start.min(until)))
 }
 
-/// When a run of all that waits in a lane must begin to be in time for the first deadline; halfway to it where nobody
-/// knows yet what a run takes.
+/// Until when a lane's calls wait for others: each for the delay, and one whose place in the queue ends before its
+/// deadline for half of its time there at most, so that it still goes. Lanes that are held have fewer rows than a batch
+/// may have, so that few are looked at.
+fn held_until(lane: &Lane, delay: Duration) -> Option<Instant> {
+    let until = |waiting: &Waiting| match waiting.due < waiting.deadline {
+        true => waiting.arrived + delay.min(waiting.due.saturating_duration_since(waiting.arrived) / 2),
+        false => waiting.arrived + delay,
+    };
+    lane.from(0).map(until).min()
+}
+
+/// When a run of all that waits in a lane must begin to be in time for the first deadline, though a timer begins it;
+/// halfway to it where nobody knows yet what a run takes.
 fn latest_start(lane: &Lane, cost: &Cost, sizes: &Sizes, moment: &Moment) -> Option<Instant> {
     let first = lane.from(0).next()?;
     let rows = sizes.run_at(lane.rows().min(sizes.max));
     let work = Work { shape: lane.shape, rows, elements: first.padded_elements / first.rows.max(1) * rows };
-    let deadline = lane.earliest_deadline()?;
+    let deadline = lane.from(0).map(|waiting| waiting.deadline).min()?;
     match cost.predict(work) {
-        Some(run) => Some(deadline.checked_sub(run + moment.margin).unwrap_or(moment.now)),
-        None => lane.since().map(|since| since + deadline.saturating_duration_since(since) / 2),
+        Some(run) => Some(deadline.checked_sub(run + moment.margin + TIMER).unwrap_or(moment.now)),
+        None => {
+            let since = lane.from(0).map(|waiting| waiting.arrived).min()?;
+            Some(since + deadline.saturating_duration_since(since) / 2)
+        }
     }
 }
 

@@ -35,8 +35,6 @@ pub(super) struct Waiting {
     pub(super) sizes: SmallVec<[usize; 2]>,
     /// Its level of priority.
     pub(super) level: usize,
-    /// Its number among all that ever waited, from the first time on that it does.
-    pub(super) number: Option<u64>,
     /// When it came.
     pub(super) arrived: Instant,
     /// When it must be answered.
@@ -162,11 +160,6 @@ impl Lane {
     /// The order of the last call.
     pub(super) fn last_order(&self) -> Option<Instant> {
         self.levels.iter().filter_map(|level| level.back().map(|(place, _)| place.order)).max()
-    }
-
-    /// When the call came that has waited longest, by its place in its level.
-    pub(super) fn since(&self) -> Option<Instant> {
-        self.levels.iter().filter_map(|level| level.front().map(|(_, waiting)| waiting.arrived)).min()
     }
 
     /// The earliest deadline among the first of each level.

@@ -9,6 +9,8 @@ mod batcher;
 mod call;
 mod closing;
 mod fair;
+#[cfg(test)]
+mod fixture;
 mod lane;
 mod margin;
 mod merge;

@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 
 use super::closing::{self, Moment, Scope, Taken};
 use super::fair::{self, Turns};
-use super::lane::{Lane, Place, Waiting, trusted_for};
+use super::lane::{Lane, Place, Waiting, Wanted, trusted_for};
 use super::rules::{Bounds, Level, Rules};
 use super::shape::Alike;
 use crate::cost::{Cost, Work};
@@ -139,8 +139,7 @@ impl Queue {
             waiting.own_shape = self.lanes[lane].shape;
         }
         waiting.nanos = self.share_of_full_batch(waiting.work());
-        let number = *waiting.number.get_or_insert(self.next);
-        let (level, place) = (waiting.level, Place { order: waiting.order, number });
+        let (level, place) = (waiting.level, Place { order: waiting.order, number: self.next });
         self.next += 1;
         self.calls += 1;
         self.rows += waiting.rows;
@@ -181,13 +180,16 @@ impl Queue {
         Some(waiting)
     }
 
-    /// The same, as when its caller has left, also for a call that waits again since it could not be run with others:
-    /// its place is in another lane than its ticket says.
-    pub(super) fn remove_wherever(&mut self, ticket: Ticket) -> Option<Waiting> {
-        self.remove(ticket).or_else(|| {
-            let lanes = self.busy.clone();
-            lanes.into_iter().find_map(|lane| self.remove(Ticket { lane, ..ticket }))
-        })
+    /// Takes out all calls that nobody waits for any more.
+    pub(super) fn remove_abandoned(&mut self) -> Vec<Waiting> {
+        let mut abandoned = Vec::new();
+        let wanted = |waiting: &Waiting| if waiting.interest.is_gone() { Wanted::Yes } else { Wanted::No };
+        for lane in self.busy.clone() {
+            abandoned.extend(self.lanes[lane].take(0, wanted));
+            self.rest_if_empty(lane);
+        }
+        abandoned.iter().for_each(|waiting| self.forget(waiting));
+        abandoned
     }
 
     fn forget(&mut self, waiting: &Waiting) {

@@ -1,10 +1,10 @@
 //! Where the answer of a call goes, and of one that is run in parts.
 
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
 
 use tokio::sync::oneshot;
 
+use super::batcher::now;
 use crate::error::{Error, Kind, Result};
 use crate::infer::{InferResponse, Outcome, Stage, Timeline};
 use crate::tensor::{BatchAxis, Signature, Tensor, Tensors};
@@ -89,7 +89,7 @@ impl Assembly {
         (whole.rows, whole.outputs) = (rows, outputs);
         self.timeline.end(Stage::Queue, first.unwrap_or(whole.execution.taken));
         self.timeline.end(Stage::Execute, whole.execution.executed);
-        self.timeline.end(Stage::Split, Instant::now());
+        self.timeline.end(Stage::Split, now());
         Ok(Box::new(whole))
     }
 

@@ -6,15 +6,16 @@ use std::time::Instant;
 
 use smallvec::SmallVec;
 
-use super::batcher::{Shared, now};
+use super::batcher::{Shared, State, now};
 use super::closing::Taken;
 use super::lane::Waiting;
 use super::merge;
+use super::shape::Shaper;
 use crate::cost::{Cost, Work};
 use crate::error::{Error, Kind};
-use crate::infer::{Batch, Composition, Interest, Outcome, Place, Stage, Timeline};
+use crate::infer::{Batch, Composition, InferResponse, Interest, Outcome, Place, Stage, Timeline};
 
-/// The batch of these calls; `None` where they cannot be put together after all: then each waits to be run alone.
+/// The batch of these calls; `None` where they cannot be put together after all.
 pub(super) fn batch<P: Place>(shared: &Arc<Shared<P>>, mut taken: Box<Taken>) -> Option<Batch> {
     let composition = merge::composition(&taken);
     if merge::is_plain(&taken)
@@ -23,15 +24,18 @@ pub(super) fn batch<P: Place>(shared: &Arc<Shared<P>>, mut taken: Box<Taken>) ->
         return Some(alone(shared, waiting, taken.work, composition));
     }
     let axis = shared.shaper.axis.as_ref().expect("only calls that can be merged come together");
-    let Ok(request) = merge::merged(&shared.shaper, axis, &taken) else {
-        shared.state().in_flight -= 1;
-        shared.again(taken.members);
-        return None;
+    let request = match merge::merged(&shared.shaper, axis, &taken) {
+        Ok(request) => request,
+        Err(error) => {
+            shared.state().in_flight -= 1;
+            shared.each_alone(taken.members, error);
+            return None;
+        }
     };
-    let interest = match &*taken.members {
-        // One that is repeated was joined with others before.
-        [alone] => alone.interest.clone(),
-        members => Interest::joined(members.iter().map(|waiting| &waiting.interest)),
+    let interest = match &taken.members[..] {
+        // It may have been merged once before.
+        [only] => only.interest.clone(),
+        all => Interest::joined(all.iter().map(|waiting| &waiting.interest)),
     };
     let queue = Arc::downgrade(shared);
     Some(Batch::new(request, interest, composition, move |outcome| apart(&queue, *taken, outcome)))
@@ -59,7 +63,11 @@ fn apart<P: Place>(queue: &Weak<Shared<P>>, taken: Taken, mut outcome: Outcome) 
     };
     shared.ended(taken.work, &mut outcome, taken.members.iter().map(|waiting| waiting.arrived));
     let axis = shared.shaper.axis.as_ref().expect("only calls that can be merged come together");
-    match outcome.and_then(|response| merge::split(&shared.shaper, axis, &taken, &response)) {
+    let split = outcome.and_then(|response| {
+        merge::split(&shared.shaper, axis, &taken, &response)
+            .inspect_err(|error| shared.merge_no_more(&response, error))
+    });
+    match split {
         Ok(parts) => {
             let now = now();
             for (waiting, part) in taken.members.into_iter().zip(parts) {
@@ -67,8 +75,8 @@ fn apart<P: Place>(queue: &Weak<Shared<P>>, taken: Taken, mut outcome: Outcome) 
                 waiting.reply.send(Ok(Box::new(part)));
             }
         }
-        Err(error) if is_of_one_call(&error) && taken.members.len() > 1 => {
-            shared.again(taken.members);
+        Err(error) if is_of_one_call(&error) => {
+            shared.each_alone(taken.members, error);
             shared.drive();
         }
         Err(error) => taken.members.into_iter().for_each(|waiting| waiting.reply.send(Err(error.clone()))),
@@ -81,6 +89,24 @@ fn is_of_one_call(error: &Error) -> bool {
 }
 
 impl<P: Place> Shared<P> {
+    /// Lets calls that failed together wait again, each to be run alone; one that failed alone is answered.
+    fn each_alone(&self, members: SmallVec<[Waiting; 1]>, error: Error) {
+        if members.len() > 1 {
+            let abandoned = self.state().again(&self.shaper, members);
+            return drop(abandoned);
+        }
+        members.into_iter().for_each(|waiting| waiting.reply.send(Err(error.clone())));
+    }
+
+    /// A model whose answers cannot be cut apart is served call by call from here on: to try again and again would run
+    /// everything twice.
+    fn merge_no_more(&self, response: &InferResponse, error: &Error) {
+        if !self.unmergeable.swap(true, Relaxed) {
+            let (model, version) = (&response.model, response.version);
+            tracing::error!(%model, %version, %error, "calls are merged no more");
+        }
+    }
+
     /// Learns from a run that is over, and tells its calls how busy the place is.
     fn ended(&self, work: Work, outcome: &mut Outcome, arrived: impl Iterator<Item = Instant>) {
         let now = now();
@@ -101,22 +127,21 @@ impl<P: Place> Shared<P> {
         let load = &mut response.execution.load;
         (load.waiting, load.wait) = (state.queue.len() as u32, wait);
     }
+}
 
-    /// Lets calls that could not be run together wait again, each to be run alone, unless its caller has left.
-    fn again(&self, members: SmallVec<[Waiting; 1]>) {
-        // Freed outside of the lock.
-        let mut gone = SmallVec::<[Waiting; 1]>::new();
-        let mut state = self.state();
+impl<P: Place> State<P> {
+    /// Lets calls that could not be run together wait again, each to be run alone; but those that nobody waits for.
+    fn again(&mut self, shaper: &Shaper, members: SmallVec<[Waiting; 1]>) -> Vec<Waiting> {
+        self.put_back = true;
+        let (abandoned, members): (Vec<_>, Vec<_>) =
+            members.into_iter().partition(|waiting| waiting.interest.is_gone());
         for mut waiting in members {
-            if waiting.interest.is_gone() {
-                gone.push(waiting);
-                continue;
-            }
-            (waiting.merges, waiting.due) = (false, waiting.deadline);
-            let alike = self.shaper.measure(&mut waiting.request).alike.alone();
-            state.queue.push(alike, waiting);
+            let deadline = waiting.deadline;
+            (waiting.merges, waiting.due, waiting.order) = (false, deadline, deadline);
+            let alike = shaper.measure(&mut waiting.request).alike.alone();
+            self.queue.push(alike, waiting);
         }
-        drop(state);
+        abandoned
     }
 }
 

@@ -59,6 +59,10 @@ pub(super) struct Padded {
 
 /// No dimension has this size.
 const ABSENT: i64 = -1;
+/// Shapes without elements may say any number of rows, and padding of many dimensions is large quickly. No run is as
+/// large, and sums of these do not overflow.
+const MOST_ROWS: usize = u32::MAX as usize;
+const MOST_ELEMENTS: usize = 1 << 40;
 
 impl Shaper {
     /// A shaper for calls that fit `signature`.
@@ -89,10 +93,10 @@ impl Shaper {
                 dims.push(ABSENT);
                 continue;
             };
-            let mut padded = 1;
+            let mut padded = 1usize;
             for (dim, size) in tensor.shape().iter().enumerate() {
                 let bucket = self.bucket(index, dim, *size, &sizes);
-                padded *= bucket as usize;
+                padded = padded.saturating_mul(bucket as usize);
                 if self.axis.as_ref().is_none_or(|axis| axis.inputs()[index] != dim) {
                     dims.push(bucket);
                     if !sizes.is_empty() {
@@ -101,11 +105,11 @@ impl Shaper {
                 }
             }
             elements += tensor.shape().elements();
-            padded_elements += padded;
+            padded_elements = padded.saturating_add(padded_elements).min(MOST_ELEMENTS);
         }
         let (version, parameters) = (request.model.version.clone(), canonical(&request.parameters));
         let merges = self.merging && matches!(rows, Some(Some(1..)));
-        let rows = rows.flatten().unwrap_or(1);
+        let rows = rows.flatten().unwrap_or(1).min(MOST_ROWS);
         let alike = Alike { version, dims, parameters, alone: !merges };
         Measured { alike, rows, merges, elements, padded_elements, own_shape: own.finish(), sizes }
     }
@@ -118,8 +122,8 @@ impl Shaper {
         }
     }
 
-    /// Sizes of the padded dimensions; none where an input disagrees with another about one, or where there are no
-    /// buckets for any of them.
+    /// Sizes of the padded dimensions; none where an input disagrees with another about one, or where one is empty: what
+    /// takes no bytes would be padded to any size.
     fn sizes(&self, inputs: &[Tensor]) -> SmallVec<[usize; 2]> {
         let mut sizes = SmallVec::new();
         for pad in &self.pads {
@@ -129,7 +133,7 @@ impl Shaper {
                 Some(tensor.shape()[*dim] as usize)
             });
             match places.next() {
-                Some(size) if places.all(|other| other == size) => sizes.push(size),
+                Some(size) if size > 0 && places.all(|other| other == size) => sizes.push(size),
                 _ => return SmallVec::new(),
             }
         }
@@ -143,6 +147,13 @@ impl Shaper {
             Some(pad) if !sizes.is_empty() => pad.bucket(size as usize) as i64,
             _ => size,
         }
+    }
+}
+
+impl Measured {
+    /// It may not be run with others.
+    pub(super) fn stay_alone(&mut self) {
+        (self.merges, self.alike.alone) = (false, true);
     }
 }
 

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use smallvec::SmallVec;
 use tokio::sync::oneshot;
@@ -11,8 +12,7 @@ use tokio::time::Sleep;
 
 use super::batcher::{Shared, now};
 use super::call::Wait;
-use super::lane::Waiting;
-use super::queue::{Queue, Ticket};
+use super::queue::Ticket;
 use crate::error::{Error, Kind, Result};
 use crate::infer::{InferResponse, Interest, Outcome, Place, Stage};
 
@@ -64,11 +64,13 @@ impl<P: Place> Waiter<P> {
             let answer = answer.unwrap_or_else(|_| Err(Error::new(Kind::Draining, "the model was unloaded")));
             let now = now();
             self.wait.timeline.end(Stage::Return, now);
-            if answer.is_ok() {
-                self.seats.clear();
-                if now <= self.wait.deadline {
-                    self.shared.margin.in_time();
+            match &answer {
+                Ok(_) => {
+                    self.seats.clear();
+                    self.answered(now);
                 }
+                // Of a call that ran in parts, others may be left.
+                Err(_) => _ = self.leave(),
             }
             return Poll::Ready(answer);
         }
@@ -77,24 +79,50 @@ impl<P: Place> Waiter<P> {
         }
         self.due = None;
         // What runs already is waited for, unless a part of it never will.
-        match self.leave_the_queue(Queue::remove) {
+        match self.leave_the_queue() {
             0 => Poll::Pending,
             _ => Poll::Ready(Err(Error::late("waiting for an instance"))),
         }
     }
 
-    /// Takes what still waits out of the queue; how many parts of it that were.
-    fn leave_the_queue(&mut self, remove: fn(&mut Queue, Ticket) -> Option<Waiting>) -> usize {
+    fn answered(&self, now: Instant) {
+        match now <= self.wait.deadline {
+            true => self.shared.margin.in_time(),
+            false => self.shared.margin.late(self.shared.run_time()),
+        }
+    }
+
+    /// Gives up what is left of the call; whether some of it ran, or runs.
+    fn leave(&mut self) -> bool {
+        self.leave_the_queue();
+        let ran = !self.seats.is_empty();
+        self.seats.drain(..).for_each(|(_, interest)| interest.leave());
+        if ran {
+            // It may have been put back since, into a place that is not known here.
+            let abandoned = {
+                let mut state = self.shared.state();
+                let abandoned = if state.put_back { state.queue.remove_abandoned() } else { Vec::new() };
+                self.shared.gauges.waiting(state.queue.len());
+                abandoned
+            };
+            drop(abandoned);
+        }
+        ran
+    }
+
+    /// Takes what still waits out of the queue; how much that was.
+    fn leave_the_queue(&mut self) -> usize {
         // Whatever it held is freed outside of the lock.
         let mut queued = SmallVec::<[_; 1]>::new();
         let mut state = self.shared.state();
-        self.seats.retain(|(ticket, _)| match remove(&mut state.queue, *ticket) {
+        self.seats.retain(|(ticket, _)| match state.queue.remove(*ticket) {
             Some(waiting) => {
                 queued.push(waiting);
                 false
             }
             None => true,
         });
+        self.shared.gauges.waiting(state.queue.len());
         drop(state);
         queued.len()
     }
@@ -113,19 +141,9 @@ impl<P: Place> Future for Answering<P> {
 
 impl<P: Place> Drop for Waiter<P> {
     fn drop(&mut self) {
-        if self.seats.is_empty() {
-            return;
-        }
-        self.leave_the_queue(Queue::remove_wherever);
-        if self.seats.is_empty() {
-            return;
-        }
-        // It ran, or runs, and its answer comes too late.
-        if now() >= self.wait.deadline {
+        // What ran, or runs, is answered too late.
+        if !self.seats.is_empty() && self.leave() && now() >= self.wait.deadline {
             self.shared.margin.late(self.shared.run_time());
         }
-        self.seats.iter().for_each(|(_, interest)| interest.leave());
-        // A run that failed may have put it back into the queue just before it was seen to be left.
-        self.leave_the_queue(Queue::remove_wherever);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::time::Instant;
 
@@ -123,6 +123,8 @@ pub struct Interest {
     waiting: AtomicUsize,
     when_gone: Mutex<Option<Stop>>,
     joined: OnceLock<Arc<Interest>>,
+    /// Whether what it was joined with knows that it is gone.
+    has_told: AtomicBool,
 }
 
 type Stop = Box<dyn Fn() + Send>;
@@ -133,13 +135,17 @@ impl Interest {
         Arc::new(Interest { waiting: AtomicUsize::new(waiting), ..Interest::default() })
     }
 
-    /// Interest in what is run for all of `members` together: each of them that ends leaves it. None of them may have
-    /// ended yet, or have been joined with others before.
+    /// Interest in what is run for all of `members` together: each of them that ends, or has ended, leaves it. None of
+    /// them may have been joined with others before.
     pub fn joined<'a>(members: impl ExactSizeIterator<Item = &'a Arc<Interest>>) -> Arc<Interest> {
         let joined = Interest::of(members.len());
         for member in members {
             let first = member.joined.set(joined.clone()).is_ok();
             debug_assert!(first, "a call is merged once");
+            fence(Ordering::SeqCst);
+            if member.is_gone() {
+                member.tell();
+            }
         }
         joined
     }
@@ -148,9 +154,18 @@ impl Interest {
     pub fn leave(&self) {
         if self.waiting.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.stop();
-            if let Some(joined) = self.joined.get() {
-                joined.leave();
-            }
+            // Either this sees what it is just being joined with, or that sees that this is gone.
+            fence(Ordering::SeqCst);
+            self.tell();
+        }
+    }
+
+    /// Leaves what it was joined with, once.
+    fn tell(&self) {
+        if let Some(joined) = self.joined.get()
+            && !self.has_told.swap(true, Ordering::AcqRel)
+        {
+            joined.leave();
         }
     }
 
@@ -234,6 +249,30 @@ mod tests {
             members[1].leave();
             assert_eq!(stopped.load(Ordering::Relaxed), 1);
         });
+    }
+
+    #[test]
+    fn a_call_that_was_left_before_it_was_joined_counts_as_left_once() {
+        let members = [Interest::of(1), Interest::of(1)];
+        members[0].leave();
+        let joined = Interest::joined(members.iter());
+        assert!(!joined.is_gone());
+        members[1].leave();
+        assert!(joined.is_gone());
+    }
+
+    #[test]
+    fn a_call_that_is_left_while_it_is_joined_counts_as_left_once() {
+        for _ in 0..200 {
+            let members = [Interest::of(1), Interest::of(1), Interest::of(1)];
+            let joined = std::thread::scope(|scope| {
+                let leaving = scope.spawn(|| members[..2].iter().for_each(|member| member.leave()));
+                let joined = Interest::joined(members.iter());
+                leaving.join().unwrap();
+                joined
+            });
+            assert_eq!(joined.waiting.load(Ordering::Relaxed), 1);
+        }
     }
 
     #[test]
