@@ -132,9 +132,10 @@ pub(super) fn now() -> Instant {
 }
 
 /// What is to be done next.
+#[allow(clippy::large_enum_variant, reason = "it lives for a moment, on the stack")]
 enum Step<S> {
     /// These calls are to be run.
-    Run(S, Box<Taken>),
+    Run(S, Taken),
     /// All that waited was late.
     Again(S),
     /// Nothing before that time, unless something happens.
@@ -265,7 +266,7 @@ impl<P: Place> State<P> {
         match self.queue.take(slot.rows(), moment, late) {
             Some(taken) => {
                 self.in_flight += 1;
-                Step::Run(slot, Box::new(taken))
+                Step::Run(slot, taken)
             }
             None => Step::Again(slot),
         }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use smallvec::SmallVec;
 
 use super::lane::{Lane, Waiting, Wanted, trusted_for};
+use super::rules::Rules;
 use crate::cost::{Cost, Work};
 use crate::infer::Close;
 
@@ -24,9 +25,15 @@ pub(super) struct Sizes {
     pub(super) max: usize,
     /// The only sizes that are run, rising; empty for any.
     pub(super) allowed: Vec<usize>,
+    /// Bytes of inputs that padding may make of calls.
+    pub(super) bytes: usize,
 }
 
 impl Sizes {
+    pub(super) fn of(rules: &Rules) -> Sizes {
+        Sizes { max: rules.max_batch, allowed: rules.allowed_sizes.clone(), bytes: rules.bounds.bytes }
+    }
+
     /// The size that so many rows are run at.
     fn run_at(&self, rows: usize) -> usize {
         self.allowed.iter().copied().find(|size| *size >= rows).unwrap_or(rows)
@@ -153,6 +160,8 @@ struct Plan {
     own: Option<u64>,
     calls: usize,
     rows: usize,
+    /// Bytes of their inputs where they are padded.
+    bytes: usize,
     work: Work,
     padded: bool,
     closed: Close,
@@ -191,9 +200,14 @@ impl Scope<'_> {
     /// also others; and filled up to an allowed size, or cut down to one.
     fn plan(&self, lane: &Lane, level: usize, most: usize) -> Option<Plan> {
         let first = lane.from(level).next()?;
-        let own = self.together(lane, level, most, self.limit(), Some(first.own_shape))?;
-        let all = self.together(lane, level, most, self.limit(), None).filter(|all| all.calls > own.calls);
-        let plan = own.unless_worse_than(all, self.cost);
+        let all = self.together(lane, level, most, self.limit(), None)?;
+        let plan = if all.padded {
+            let own = self.together(lane, level, most, self.limit(), Some(first.own_shape))?;
+            let fits = all.calls > own.calls && all.bytes <= self.sizes.bytes;
+            own.unless_worse_than(fits.then_some(all), self.cost)
+        } else {
+            all
+        };
         let smaller = self.sizes.below(plan.rows).filter(|_| self.sizes.run_at(plan.rows) > plan.rows);
         let smaller = smaller.and_then(|rows| self.together(lane, level, most, rows, plan.own));
         Some(plan.unless_worse_than(smaller, self.cost))
@@ -201,7 +215,7 @@ impl Scope<'_> {
 
     fn together(&self, lane: &Lane, level: usize, most: usize, limit: usize, own: Option<u64>) -> Option<Plan> {
         let mut choice = Choice { own, limit, most, calls: 0, rows: 0, full: false };
-        let (mut elements, mut padded_elements, mut deadline, mut shapes) = (0, 0, None, None);
+        let (mut elements, mut padded_elements, mut bytes, mut deadline, mut shapes) = (0, 0, 0usize, None, None);
         let mut fills = true;
         for waiting in lane.from(level).take(WINDOW) {
             match choice.look(waiting) {
@@ -212,6 +226,7 @@ impl Scope<'_> {
             fills &= waiting.fills;
             elements += waiting.elements;
             padded_elements += waiting.padded_elements;
+            bytes = bytes.saturating_add(waiting.padded_bytes());
             deadline = Some(deadline.map_or(waiting.deadline, |earliest: Instant| earliest.min(waiting.deadline)));
             let (shape, mixed) = shapes.unwrap_or((waiting.own_shape, false));
             shapes = Some((shape, mixed || shape != waiting.own_shape));
@@ -226,7 +241,7 @@ impl Scope<'_> {
             (false, false) => Close::SlotFree,
         };
         let Choice { calls, rows, .. } = choice;
-        Some(Plan { own, calls, rows, work, padded, closed, deadline: deadline? })
+        Some(Plan { own, calls, rows, bytes, work, padded, closed, deadline: deadline? })
     }
 }
 
@@ -242,15 +257,15 @@ struct Choice {
 
 impl Choice {
     fn look(&mut self, waiting: &Waiting) -> Wanted {
+        if self.full || self.calls == self.most {
+            return Wanted::Enough;
+        }
         if self.own.is_some_and(|own| own != waiting.own_shape) || (self.calls > 0 && !waiting.merges) {
             return Wanted::No;
         }
         // The first is taken whatever its size: it could not be in any other batch either.
-        if self.calls > 0 && (self.full || self.rows + waiting.rows > self.limit) {
+        if self.calls > 0 && self.rows + waiting.rows > self.limit {
             self.full = true;
-            return Wanted::Enough;
-        }
-        if self.calls == self.most {
             return Wanted::Enough;
         }
         self.calls += 1;
@@ -262,7 +277,7 @@ impl Choice {
 
 fn taken(lane: &mut Lane, level: usize, plan: &Plan) -> Taken {
     let mut left = plan.calls;
-    let members = lane.take(level, |waiting| match plan.own {
+    let members = lane.take(level, plan.calls, |waiting| match plan.own {
         _ if left == 0 => Wanted::Enough,
         Some(own) if own != waiting.own_shape => Wanted::No,
         _ if left < plan.calls && !waiting.merges => Wanted::No,
@@ -277,7 +292,7 @@ fn taken(lane: &mut Lane, level: usize, plan: &Plan) -> Taken {
 /// Takes out the first call that has this deadline.
 fn lose(lane: &mut Lane, level: usize, deadline: Instant) -> SmallVec<[Waiting; 1]> {
     let mut lost = false;
-    lane.take(level, |waiting| match (lost, waiting.deadline == deadline) {
+    lane.take(level, 1, |waiting| match (lost, waiting.deadline == deadline) {
         (true, _) => Wanted::Enough,
         (false, false) => Wanted::No,
         (false, true) => {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use smallvec::SmallVec;
 
 use super::reply::Reply;
+use super::shape::Alike;
 use crate::cost::Work;
 use crate::infer::{InferRequest, Interest};
 
@@ -46,6 +47,12 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
+    /// Bytes of its inputs with every padded dimension at its bucket.
+    pub(super) fn padded_bytes(&self) -> usize {
+        let bytes = self.bytes as u128 * self.padded_elements as u128 / self.elements.max(1) as u128;
+        usize::try_from(bytes).unwrap_or(usize::MAX)
+    }
+
     /// What it takes to run it alone.
     pub(super) fn work(&self) -> Work {
         Work { shape: self.own_shape, rows: self.rows, elements: self.elements }
@@ -62,19 +69,23 @@ pub(super) struct Place {
 /// Calls of one shape.
 #[derive(Debug)]
 pub(super) struct Lane {
+    pub(super) alike: Alike,
     /// The shape with its padding, as a hash.
     pub(super) shape: u64,
     levels: SmallVec<[VecDeque<(Place, Waiting)>; 1]>,
     rows: usize,
     calls: usize,
+    /// What a row takes of a full batch, in nanoseconds; 0 before that is known.
+    pub(super) row_nanos: f64,
     /// Time that its runs took in proportion to others; see [`super::fair`].
     pub(super) served: f64,
 }
 
 impl Lane {
-    pub(super) fn new(shape: u64, levels: usize) -> Lane {
+    pub(super) fn new(alike: Alike, levels: usize) -> Lane {
+        let shape = alike.shape();
         let levels = (0..levels).map(|_| VecDeque::new()).collect();
-        Lane { shape, levels, rows: 0, calls: 0, served: 0.0 }
+        Lane { alike, shape, levels, rows: 0, calls: 0, row_nanos: 0.0, served: 0.0 }
     }
 
     pub(super) fn rows(&self) -> usize {
@@ -130,9 +141,14 @@ impl Lane {
         std::iter::once(level).chain(others).flat_map(|level| self.levels[level].iter().map(|(_, waiting)| waiting))
     }
 
-    /// Takes those that `wanted` says yes to, in the same order, until it says that it has enough.
-    pub(super) fn take(&mut self, level: usize, mut wanted: impl FnMut(&Waiting) -> Wanted) -> SmallVec<[Waiting; 1]> {
-        let mut taken = SmallVec::new();
+    /// Takes those that `wanted` says yes to, in the same order, until it says that it has enough; about `expected`.
+    pub(super) fn take(
+        &mut self,
+        level: usize,
+        expected: usize,
+        mut wanted: impl FnMut(&Waiting) -> Wanted,
+    ) -> SmallVec<[Waiting; 1]> {
+        let mut taken = SmallVec::with_capacity(expected);
         let others = (0..self.levels.len()).filter(|other| *other != level);
         for level in std::iter::once(level).chain(others) {
             let queue = &mut self.levels[level];

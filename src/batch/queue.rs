@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use slab::Slab;
 use smallvec::SmallVec;
 
-use super::closing::{self, Moment, Scope, Taken};
+use super::closing::{self, Moment, Scope, Sizes, Taken};
 use super::fair::{self, Turns};
 use super::lane::{Lane, Place, Waiting, Wanted, trusted_for};
 use super::rules::{Bounds, Level, Rules};
@@ -31,9 +31,11 @@ pub(super) struct Ticket {
 pub(super) struct Queue {
     bounds: Bounds,
     levels: Vec<LevelState>,
-    sizes: closing::Sizes,
+    sizes: Sizes,
     lanes: Slab<Lane>,
     known: HashMap<Alike, usize>,
+    /// The lane of the last call.
+    recent: usize,
     /// Lanes in which something waits.
     busy: Vec<usize>,
     lane_turns: Turns,
@@ -67,9 +69,10 @@ impl Queue {
         Queue {
             bounds: rules.bounds,
             levels: rules.levels.iter().enumerate().map(level).collect(),
-            sizes: closing::Sizes { max: rules.max_batch, allowed: rules.allowed_sizes.clone() },
+            sizes: Sizes::of(rules),
             lanes: Slab::new(),
             known: HashMap::new(),
+            recent: 0,
             busy: Vec::new(),
             lane_turns: Turns::default(),
             level_turns: Turns::default(),
@@ -138,7 +141,7 @@ impl Queue {
         if waiting.sizes.is_empty() {
             waiting.own_shape = self.lanes[lane].shape;
         }
-        waiting.nanos = self.share_of_full_batch(waiting.work());
+        waiting.nanos = self.lanes[lane].row_nanos * waiting.rows.max(1) as f64;
         let (level, place) = (waiting.level, Place { order: waiting.order, number: self.next });
         self.next += 1;
         self.calls += 1;
@@ -160,14 +163,19 @@ impl Queue {
     }
 
     fn lane(&mut self, alike: Alike) -> usize {
+        // Most calls are like the one before.
+        if self.lanes.get(self.recent).is_some_and(|lane| lane.alike == alike) {
+            return self.recent;
+        }
         if let Some(lane) = self.known.get(&alike) {
+            self.recent = *lane;
             return *lane;
         }
         if self.lanes.len() >= self.busy.len() + IDLE_LANES {
             self.lanes.retain(|_, lane| !lane.is_empty());
             self.known.retain(|_, lane| self.lanes.contains(*lane));
         }
-        let lane = self.lanes.insert(Lane::new(alike.shape(), self.levels.len()));
+        let lane = self.lanes.insert(Lane::new(alike.clone(), self.levels.len()));
         self.known.insert(alike, lane);
         lane
     }
@@ -185,7 +193,7 @@ impl Queue {
         let mut abandoned = Vec::new();
         let wanted = |waiting: &Waiting| if waiting.interest.is_gone() { Wanted::Yes } else { Wanted::No };
         for lane in self.busy.clone() {
-            abandoned.extend(self.lanes[lane].take(0, wanted));
+            abandoned.extend(self.lanes[lane].take(0, 0, wanted));
             self.rest_if_empty(lane);
         }
         abandoned.iter().for_each(|waiting| self.forget(waiting));
@@ -278,7 +286,9 @@ impl Queue {
     /// Counts a run against the shares of its shape and of its calls' levels.
     fn charge(&mut self, lane: usize, taken: &Taken) {
         let nanos = self.cost.predict(taken.work).map_or(taken.rows as f64, |time| time.as_nanos() as f64);
+        let row_nanos = self.row_nanos(taken.work);
         let queue = &mut self.lanes[lane];
+        queue.row_nanos = row_nanos;
         queue.served = self.lane_turns.serve(queue.served, nanos, 1.0);
         for waiting in &taken.members {
             let level = &mut self.levels[waiting.level];
@@ -288,12 +298,13 @@ impl Queue {
         taken.members.iter().for_each(|waiting| self.forget(waiting));
     }
 
-    /// How long a call takes of a full batch of its shape, in nanoseconds; 0 where that is not known yet.
-    fn share_of_full_batch(&self, work: Work) -> f64 {
+    /// How long a row takes in a full batch of such runs, in nanoseconds; 0 where that is not known yet.
+    fn row_nanos(&self, work: Work) -> f64 {
         let rows = work.rows.max(1);
         let full = self.sizes.max.max(rows);
-        let time = self.cost.predict(Work { rows: full, elements: work.elements / rows * full, ..work });
-        time.map_or(0.0, |time| time.as_nanos() as f64 * rows as f64 / full as f64)
+        let elements = (work.elements / rows).saturating_mul(full);
+        let time = self.cost.predict(Work { rows: full, elements, ..work });
+        time.map_or(0.0, |time| time.as_nanos() as f64 / full as f64)
     }
 }
 

@@ -16,7 +16,7 @@ use crate::error::{Error, Kind};
 use crate::infer::{Batch, Composition, InferResponse, Interest, Outcome, Place, Stage, Timeline};
 
 /// The batch of these calls; `None` where they cannot be put together after all.
-pub(super) fn batch<P: Place>(shared: &Arc<Shared<P>>, mut taken: Box<Taken>) -> Option<Batch> {
+pub(super) fn batch<P: Place>(shared: &Arc<Shared<P>>, mut taken: Taken) -> Option<Batch> {
     let composition = merge::composition(&taken);
     if merge::is_plain(&taken)
         && let Some(waiting) = taken.members.pop()
@@ -38,7 +38,7 @@ pub(super) fn batch<P: Place>(shared: &Arc<Shared<P>>, mut taken: Box<Taken>) ->
         all => Interest::joined(all.iter().map(|waiting| &waiting.interest)),
     };
     let queue = Arc::downgrade(shared);
-    Some(Batch::new(request, interest, composition, move |outcome| apart(&queue, *taken, outcome)))
+    Some(Batch::new(request, interest, composition, move |outcome| apart(&queue, taken, outcome)))
 }
 
 fn alone<P: Place>(shared: &Arc<Shared<P>>, waiting: Waiting, work: Work, composition: Composition) -> Batch {

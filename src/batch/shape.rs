@@ -13,7 +13,7 @@ use crate::tensor::{BatchAxis, DType, Dim, Padding, Signature, Tensor, strings};
 /// What calls must have in common to be run as one: version, parameters, and the shapes of their inputs without the
 /// batch axis, where a padded dimension counts as its bucket. Each model keeps to one signature, so that the shapes in
 /// its order tell the inputs and their types as well.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(super) struct Alike {
     version: VersionChoice,
     dims: SmallVec<[i64; 8]>,

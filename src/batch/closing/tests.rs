@@ -3,7 +3,8 @@
 use super::*;
 use crate::batch::fixture::{Call, MS, Room, levels, plain, rules, signature};
 use crate::batch::lane::Place;
-use crate::batch::rules::{Pad, Rules};
+use crate::batch::rules::Pad;
+use crate::batch::shape::Alike;
 use crate::tensor::DType;
 
 /// A lane with what decisions about it depend on.
@@ -25,10 +26,12 @@ impl Tried {
     }
 
     fn with(room: Room) -> Tried {
-        let sizes = Sizes { max: room.rules.max_batch, allowed: room.rules.allowed_sizes.clone() };
+        let sizes = Sizes::of(&room.rules);
         let (now, delay, margin) = (room.start, Duration::ZERO, Duration::ZERO);
         let moment = Moment { now, delay, margin, leaving: false };
-        Tried { lane: Lane::new(SHAPE, 2), room, cost: Cost::default(), sizes, moment, pushed: 0 }
+        let mut lane = Lane::new(Alike::default(), 2);
+        lane.shape = SHAPE;
+        Tried { lane, room, cost: Cost::default(), sizes, moment, pushed: 0 }
     }
 
     fn push(&mut self, call: Call) {
