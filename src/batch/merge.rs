@@ -37,17 +37,22 @@ pub(super) fn merged(shaper: &Shaper, axis: &BatchAxis, taken: &Taken) -> Result
             true => padded(shaper, place, &waiting.request.inputs[index], &waiting.sizes),
             false => Ok(waiting.request.inputs[index].clone()),
         };
-        let mut tensors: Tensors = members.iter().map(own).collect::<Result<_>>()?;
+        let mut tensors = Tensors::with_capacity(members.len());
+        for waiting in members {
+            tensors.push(own(waiting)?);
+        }
         fill(&mut tensors, axis.inputs()[place], taken.work.rows - taken.rows)?;
         inputs.push(Tensor::concatenated(tensors, axis.inputs()[place])?);
     }
+    let mut all = SmallVec::with_capacity(members.len());
+    members.iter().for_each(|waiting| all.extend(waiting.request.members.iter().cloned()));
     Ok(Box::new(InferRequest {
         model: first.model.clone(),
         outputs: union(members),
         parameters: first.parameters.clone(),
         inputs,
         received: None,
-        members: members.iter().flat_map(|waiting| waiting.request.members.iter().cloned()).collect(),
+        members: all,
     }))
 }
 

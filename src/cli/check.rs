@@ -79,7 +79,7 @@ fn loads(config: &Config, repository: Repository) -> Result<(String, usize), Fai
         let summary = catalog.load_all().await.map_err(Failure::failed)?;
         let served = catalog.served();
         notes.extend(served.iter().map(|served| {
-            let beside = served.declared.check(&served.signature).unwrap_or_default();
+            let beside = served.declared.beside(&served.signature);
             advice(&served.name, &beside)
         }));
         // Versions of one model have the same to say.

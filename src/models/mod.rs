@@ -12,6 +12,7 @@ mod folder;
 mod labels;
 mod policy;
 mod repository;
+mod reshape;
 mod served;
 mod settings;
 mod state;
@@ -26,6 +27,7 @@ pub use folder::Fingerprint;
 pub use labels::Labels;
 pub use policy::{Policy, VersionLabels};
 pub use repository::{Contents, Found, ModelFile, Repository, RepositoryError, Scan};
+pub use reshape::{Reshaped, Reshapes};
 pub use served::{LoadPlan, Merging, Ready, Served};
 pub use settings::{
     BatchSettings, CallerTimeout, DimSettings, OnTimeout, Oversized, QueueSettings, SETTINGS_FILE, Settings,

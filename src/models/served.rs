@@ -31,7 +31,7 @@ pub struct LoadPlan {
     pub fingerprint: Fingerprint,
 }
 
-/// How calls of a version are merged.
+/// How calls of a version are merged, as its callers can tell.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Merging {
     /// Along which; `None` where the model does not allow it.
@@ -45,7 +45,7 @@ pub struct Merging {
 pub struct Ready<S> {
     /// What answers its calls. Each clone is a handle to the same.
     pub service: S,
-    /// What it takes and gives.
+    /// What it takes and gives, as its callers see it.
     pub signature: Arc<Signature>,
     /// How its calls are merged.
     pub merging: Merging,
@@ -63,7 +63,7 @@ pub struct Served<S: Infer> {
     pub name: ModelName,
     /// The version.
     pub version: Version,
-    /// What it takes and gives.
+    /// What it takes and gives, as its callers see it.
     pub signature: Arc<Signature>,
     /// The settings that it was loaded with. Which versions are served and what they are called may have changed since.
     pub settings: Arc<Settings>,

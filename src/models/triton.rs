@@ -10,11 +10,12 @@
 //! | `instance_group` | `instances` (the sum), `device` (one GPU; of several the first), `fallback` with KIND_AUTO |
 //! | `version_policy`, `default_model_filename` | `versions`, the file of each version |
 //! | `input`, `output` | compared with the model ([`declared`]); `label_filename` is `labels`; `format` informs only |
+//! | `reshape` | the model's shape, where callers have `dims` instead ([`reshape`](super::reshape)): as many -1 in both, in their order, and as many elements before, between and behind them |
 //! | `optimization.graph`, some of `parameters`, TensorRT | `[session]` and `device` |
 //! | `model_warmup` | calls that each instance runs before the model is ready, instead of a made-up one |
 //!
 //! Refused: `ensemble_scheduling`, `sequence_batching`, `model_transaction_policy.decoupled`, `batch_input`,
-//! `batch_output`, `reshape`, `allow_ragged_batch`, `is_shape_tensor`, `is_non_linear_format_io`, `optional` on an input
+//! `batch_output`, `allow_ragged_batch`, `is_shape_tensor`, `is_non_linear_format_io`, `optional` on an input
 //! that the model needs, `cc_model_filenames`, `model_operations`, `model_repository_agents`, KIND_MODEL, passive
 //! instances, TensorRT with INT8, and fields that are not known, with their line.
 //!
@@ -27,6 +28,7 @@ mod place;
 mod queue;
 mod remarks;
 mod session;
+mod tensor;
 mod text;
 mod warmup;
 

@@ -12,11 +12,11 @@ use crate::compute::session::{self, Device, Runtime, SessionOptions, SessionPlan
 use crate::compute::{CpuShares, CpuUse, Identity, Loaded, Runners, plan, warm};
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
-use crate::models::{Classified, LoadPlan, Loader, Merging, Ready};
+use crate::models::{Classified, LoadPlan, Loader, Merging, Ready, Reshaped};
 use crate::observe::{Counted, StatisticsTable};
 
 /// The stages of one model version.
-pub type ModelService = Counted<Limit<Classified<Batcher<Runners>>>>;
+pub type ModelService = Counted<Limit<Classified<Reshaped<Batcher<Runners>>>>>;
 
 /// Makes the engines of a version, as many as the thread plan says.
 pub type Engines = Arc<dyn Fn(&LoadPlan, ThreadPlan) -> Result<Loaded> + Send + Sync>;
@@ -61,7 +61,8 @@ pub fn loader(
         let options: SessionOptions = settings.session_as()?;
         let threads = ThreadPlan::new(cpus, settings.instances, options.intra_op_threads);
         let mut loaded = engines(plan, threads)?;
-        for advice in plan.declared.check(&loaded.signature)? {
+        plan.declared.check(&loaded.signature)?;
+        for advice in plan.declared.beside(&loaded.signature) {
             tracing::warn!(model = %plan.name, version = %plan.version, advice, "model settings");
         }
         let samples = plan.declared.samples(&plan.folder, &loaded.signature)?;
@@ -73,7 +74,10 @@ pub fn loader(
 
         let (device, instances) = (loaded.device.clone(), loaded.engines.len());
         let signature = Arc::new(loaded.signature.clone());
+        let reshapes = plan.declared.reshapes(&signature);
         let merging = Merging { axis: rules.axis.clone(), max_batch: rules.max_batch };
+        let merging = reshapes.shown_merging(merging, &signature);
+        let shown = Arc::new(reshapes.shown(&signature));
         let statistics = statistics.of(&plan.name, plan.version);
         let on_cpu = device == Device::Cpu.to_string();
         let cpu = on_cpu.then(|| CpuUse { shares: shares.clone(), threads: threads.intra_op_threads.min(cpus) });
@@ -81,9 +85,10 @@ pub fn loader(
         let runners = Runners::start(identity, loaded, cpu, statistics.clone())?;
 
         let in_flight = InFlight::new(settings.max_in_flight.unwrap_or(limits.in_flight_per_model), "the model");
-        let batcher = Batcher::new(runners, signature.clone(), rules, statistics.queue().clone(), leaving.clone())
+        let batcher = Batcher::new(runners, signature, rules, statistics.queue().clone(), leaving.clone())
             .map_err(|sentence| batching::unloadable(&sentence))?;
-        let service = Counted::new(statistics, Limit::new(in_flight, Classified::new(settings.clone(), batcher)));
-        Ok(Ready { service, signature, merging, device, instances })
+        let classified = Classified::new(settings.clone(), Reshaped::new(reshapes, batcher));
+        let service = Counted::new(statistics, Limit::new(in_flight, classified));
+        Ok(Ready { service, signature: shown, merging, device, instances })
     })
 }

@@ -51,7 +51,8 @@ impl Tensor {
         }
         let (name, dtype, shape) = (first.name.clone(), first.dtype, Shape::new(&dims)?);
         let blocks = Blocks::around(&shape, dim);
-        let mut data = Rope::default();
+        let parts: usize = tensors.iter().map(|tensor| tensor.data.parts().len()).sum();
+        let mut data = Rope::with_room_for(parts);
         if blocks.outer == 1 {
             tensors.into_iter().for_each(|tensor| data.append(tensor.data));
         } else {

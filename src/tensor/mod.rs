@@ -63,6 +63,18 @@ impl Tensor {
         &self.data
     }
 
+    /// Gives it another shape of as many elements.
+    ///
+    /// # Errors
+    /// `Invalid`, naming both shapes, where there are more or fewer.
+    pub fn reshape(&mut self, shape: Shape) -> Result<()> {
+        if shape.elements() != self.shape.elements() {
+            return Err(Error::invalid(format!("shape {} has other elements than {shape}", self.shape)));
+        }
+        self.shape = shape;
+        Ok(())
+    }
+
     /// The same tensor with its data in one piece at a multiple of [`aligned::ALIGNMENT`].
     pub fn laid_out(self) -> Tensor {
         let mut copy = aligned::buffer(self.data.len(), 0);
@@ -142,6 +154,15 @@ mod tests {
         assert!(tensor(DType::Int8, &[], vec![7]).is_ok());
         assert!(tensor(DType::Fp64, &[0, 3], vec![]).is_ok());
         assert!(tensor(DType::Bytes, &[0], vec![]).is_ok());
+    }
+
+    #[test]
+    fn another_shape_has_as_many_elements() {
+        let mut tensor = tensor(DType::Int8, &[2, 3], vec![7; 6]).unwrap();
+        tensor.reshape(Shape::new(&[1, 6, 1]).unwrap()).unwrap();
+        assert_eq!((&**tensor.shape(), tensor.data().len()), (&[1, 6, 1][..], 6));
+        let error = tensor.reshape(Shape::new(&[5]).unwrap()).unwrap_err();
+        assert_eq!(error.message(), "shape [1,6,1] has other elements than [5]");
     }
 
     #[test]

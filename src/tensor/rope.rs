@@ -13,6 +13,11 @@ pub struct Rope {
 }
 
 impl Rope {
+    /// An empty one with room for so many parts.
+    pub fn with_room_for(parts: usize) -> Rope {
+        Rope { parts: SmallVec::with_capacity(parts), len: 0 }
+    }
+
     /// Bytes in all.
     pub fn len(&self) -> usize {
         self.len

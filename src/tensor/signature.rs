@@ -65,7 +65,11 @@ pub struct TensorSpec {
 }
 
 impl TensorSpec {
-    fn check(&self, tensor: &Tensor) -> Result<()> {
+    /// Checks a tensor's type, rank and fixed dimensions.
+    ///
+    /// # Errors
+    /// `Invalid`, with both values.
+    pub fn check(&self, tensor: &Tensor) -> Result<()> {
         if tensor.dtype() != self.dtype {
             return Err(Error::invalid(format!("expected {}, got {}", self.dtype, tensor.dtype())));
         }

@@ -10,9 +10,13 @@ use infergate::tensor::DType;
 use infergate::wire::proto::inference as proto;
 use infergate::wire::proto::inference::infer_parameter::ParameterChoice;
 use infergate::wire::proto::inference::model_infer_request::InferRequestedOutputTensor;
+use infergate::wire::proto::tensorflow;
+use infergate::wire::proto::tensorflow::serving as tfs;
+use prost::Message;
+use tfs::prediction_service_client::PredictionServiceClient;
 use tonic::Code;
 
-use crate::harness::{FREE, Model, Serving, floats, raw, tensor, within};
+use crate::harness::{FREE, Model, Serving, floats, raw, strings, tensor, within};
 
 fn fixture() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/triton")
@@ -75,6 +79,121 @@ async fn a_repository_of_tritons_is_served_unchanged() {
     let config = within(client.model_config(request)).await.unwrap().into_inner().config.unwrap();
     assert_eq!(config.default_model_filename, "classifier.onnx");
     assert_eq!((config.instance_group[0].count, &*config.output[0].label_filename), (2, "classes.txt"));
+    serving.finish().await;
+}
+
+/// A repository of fixtures, each under another name and with a configuration.
+fn repository(models: &[(&str, &str, &str)]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models");
+    for (name, fixture, config) in models {
+        copy(&fixtures.join(fixture), &folder.path().join(name));
+        fs::write(folder.path().join(name).join("config.pbtxt"), config).unwrap();
+    }
+    folder
+}
+
+/// The floats `1, 2, …` as `x` in this shape.
+fn counted(model: &str, shape: &[i64]) -> proto::ModelInferRequest {
+    let values: Vec<f32> = (1..=shape.iter().product::<i64>()).map(|value| value as f32).collect();
+    raw(model, [(tensor("x", DType::Fp32, shape), floats(&values))])
+}
+
+/// Shapes of the only input and output: what metadata says.
+async fn told(serving: &Serving, model: &str) -> [Vec<i64>; 2] {
+    let request = proto::ModelMetadataRequest { name: model.into(), version: String::new() };
+    let mut told = within(serving.oip().await.model_metadata(request)).await.unwrap().into_inner();
+    [told.inputs.remove(0).shape, told.outputs.remove(0).shape]
+}
+
+async fn config(serving: &Serving, model: &str) -> proto::ModelConfig {
+    let request = proto::ModelConfigRequest { name: model.into(), version: String::new() };
+    within(serving.oip().await.model_config(request)).await.unwrap().into_inner().config.unwrap()
+}
+
+#[tokio::test]
+#[ignore = "needs ONNX Runtime: make onnxruntime"]
+async fn tensors_are_called_in_the_shape_that_is_declared_and_run_in_that_of_the_model() {
+    let folder = repository(&[
+        ("plain", "matmul", ""),
+        (
+            "one",
+            "matmul",
+            "max_batch_size: 0
+             input [ { name: 'x' data_type: TYPE_FP32 dims: [ 4, 4 ] reshape { shape: [ 1, 16 ] } } ]
+             output [ { name: 'y' data_type: TYPE_FP32 dims: [ 4 ] reshape { shape: [ 1, 4 ] } } ]",
+        ),
+        (
+            "rows",
+            "matmul",
+            "max_batch_size: 8
+             input [ { name: 'x' data_type: TYPE_FP32 dims: [ 4, 4 ] reshape { shape: [ 16 ] } } ]
+             output [ { name: 'y' data_type: TYPE_FP32 dims: [ 2, 2 ] reshape { shape: [ 4 ] } } ]",
+        ),
+        (
+            "scalars",
+            "identity_fp32",
+            "max_batch_size: 8
+             input [ { name: 'x' data_type: TYPE_FP32 dims: [ 1 ] reshape: { shape: [ ] } } ]
+             output [ { name: 'y' data_type: TYPE_FP32 dims: [ 1 ] reshape: { shape: [ ] } } ]",
+        ),
+    ]);
+    let serving = Serving::over(folder, onnx_runtime(Runtime::load().unwrap()), |_| ()).await.unwrap();
+    let mut client = serving.oip().await;
+    for (model, takes, gives, given, answered, wrong) in [
+        ("one", &[4, 4][..], &[4][..], &[4, 4][..], &[4][..], &[1, 16][..]),
+        ("rows", &[-1, 4, 4], &[-1, 2, 2], &[3, 4, 4], &[3, 2, 2], &[3, 16]),
+        ("scalars", &[-1, 1], &[-1, 1], &[5, 1], &[5, 1], &[5]),
+    ] {
+        assert_eq!(told(&serving, model).await, [takes, gives], "{model}");
+        let answer = within(client.model_infer(counted(model, given))).await.unwrap().into_inner();
+        assert_eq!(answer.outputs[0].shape, answered, "{model}");
+        let status = within(client.model_infer(counted(model, wrong))).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+        assert!(status.message().contains("input \"x\": expected "), "{status}");
+        if model != "scalars" {
+            let rows = given.iter().product::<i64>() / 16;
+            let plain = within(client.model_infer(counted("plain", &[rows, 16]))).await.unwrap().into_inner();
+            assert_eq!(plain.raw_output_contents, answer.raw_output_contents, "{model}");
+        }
+    }
+
+    let shape = |reshape: &Option<proto::ModelTensorReshape>| reshape.clone().unwrap().shape;
+    let one = config(&serving, "one").await;
+    assert_eq!((one.max_batch_size, &*one.input[0].dims, shape(&one.input[0].reshape)), (0, &[4, 4][..], vec![1, 16]));
+    let rows = config(&serving, "rows").await;
+    assert_eq!((rows.max_batch_size, &*rows.input[0].dims, shape(&rows.input[0].reshape)), (8, &[4, 4][..], vec![16]));
+    assert_eq!((&*rows.output[0].dims, shape(&rows.output[0].reshape)), (&[2, 2][..], vec![4]));
+    let scalars = config(&serving, "scalars").await;
+    assert_eq!((&*scalars.input[0].dims, shape(&scalars.input[0].reshape)), (&[1][..], vec![]));
+    assert_eq!(config(&serving, "plain").await.input[0].reshape, None);
+    serving.finish().await;
+}
+
+#[tokio::test]
+async fn classes_and_the_signature_are_those_of_the_declared_shape() {
+    let declared = "output { name: 'y' data_type: TYPE_FP32 dims: [ 4 ] reshape { shape: [ 1, 4, 1, 1 ] } }";
+    let model = Model::identity("echo", DType::Fp32, &[1, 4, 1, 1]).file("config.pbtxt", declared);
+    let serving = Serving::of([model]).await;
+    let mut call = raw("echo", [(tensor("x", DType::Fp32, &[1, 4, 1, 1]), floats(&[0.0, 2.0, 1.0, -1.0]))]);
+    let mut classes = InferRequestedOutputTensor { name: "y".into(), ..Default::default() };
+    let two = proto::InferParameter { parameter_choice: Some(ParameterChoice::Int64Param(2)) };
+    classes.parameters.insert("classification".into(), two);
+    call.outputs.push(classes);
+    let answer = within(serving.oip().await.model_infer(call)).await.unwrap().into_inner();
+    assert_eq!(answer.outputs[0].shape, [2]);
+    assert_eq!(answer.raw_output_contents[0], strings(&[b"2.000000:1", b"1.000000:2"]));
+
+    let asked = tfs::GetModelMetadataRequest {
+        model_spec: Some(tfs::ModelSpec { name: "echo".into(), ..Default::default() }),
+        metadata_field: vec!["signature_def".into()],
+    };
+    let mut client = PredictionServiceClient::new(serving.channel().await);
+    let told = within(client.get_model_metadata(asked)).await.unwrap().into_inner();
+    let map = tfs::SignatureDefMap::decode(&*told.metadata["signature_def"].value).unwrap();
+    let signature = &map.signature_def["serving_default"];
+    let rank = |tensor: &tensorflow::TensorInfo| tensor.tensor_shape.as_ref().unwrap().dim.len();
+    assert_eq!((rank(&signature.inputs["x"]), rank(&signature.outputs["y"])), (4, 1));
     serving.finish().await;
 }
 

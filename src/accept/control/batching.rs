@@ -34,8 +34,15 @@ pub fn describe<S: Infer>(config: &mut proto::ModelConfig, served: &Served<S>, d
     publish("batch_axis", name(axis).to_owned());
     if merging.max_batch > 1 && axis.is_first() {
         config.max_batch_size = i32::try_from(merging.max_batch).unwrap_or(i32::MAX);
-        config.input.iter_mut().for_each(|input| drop(input.dims.drain(..1)));
-        config.output.iter_mut().for_each(|output| drop(output.dims.drain(..1)));
+        let inputs = config.input.iter_mut().map(|input| (&mut input.dims, input.reshape.as_mut()));
+        let outputs = config.output.iter_mut().map(|output| (&mut output.dims, output.reshape.as_mut()));
+        for (dims, reshape) in inputs.chain(outputs) {
+            dims.drain(..1);
+            // Both have the axis in front, or it would not be shown.
+            if let Some(reshape) = reshape {
+                reshape.shape.drain(..1);
+            }
+        }
         let dynamic = dynamic_batching(&served.settings.batch, delay);
         config.scheduling_choice = Some(proto::model_config::SchedulingChoice::DynamicBatching(dynamic));
     }

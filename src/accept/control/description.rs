@@ -35,6 +35,7 @@ pub fn model_config<S: Infer>(served: &Served<S>, delay: Duration) -> proto::Mod
         name: spec.name.to_string(),
         data_type: data_type(spec.dtype).into(),
         dims: dims(spec),
+        reshape: served.declared.input_reshape(&spec.name).map(|shape| proto::ModelTensorReshape { shape }),
         optional: spec.optional,
         ..Default::default()
     };
@@ -42,6 +43,7 @@ pub fn model_config<S: Infer>(served: &Served<S>, delay: Duration) -> proto::Mod
         name: spec.name.to_string(),
         data_type: data_type(spec.dtype).into(),
         dims: dims(spec),
+        reshape: served.declared.output_reshape(&spec.name).map(|shape| proto::ModelTensorReshape { shape }),
         label_filename: labels(&spec.name),
         ..Default::default()
     };

@@ -7,11 +7,13 @@ use bytestring::ByteString;
 
 use super::TRITON_SETTINGS;
 use super::remarks::Remarks;
+use super::tensor::DeclaredTensor;
 use super::warmup::{self, Sample};
 use crate::error::{Error, Kind, Result};
 use crate::models::folder::{Fingerprint, Folder};
 use crate::models::repository::MODEL_FILE;
-use crate::tensor::{DType, Dim, Shape, Signature, Tensor, TensorSpec};
+use crate::models::reshape::Reshapes;
+use crate::tensor::{Dim, Shape, Signature, Tensor, TensorSpec};
 use crate::wire::proto::inference as proto;
 
 /// What a `config.pbtxt` says beyond settings. A model without one has said nothing.
@@ -27,22 +29,21 @@ pub struct Declared {
     data: Fingerprint,
 }
 
-/// One input or output. What is not said is taken from the model.
-#[derive(Debug, Clone, PartialEq)]
-struct DeclaredTensor {
-    name: ByteString,
-    dtype: Option<DType>,
-    dims: Vec<i64>,
-    is_optional: bool,
-}
-
 impl Declared {
     pub(super) fn new(config: &proto::ModelConfig, model_file: Option<String>, remarks: &mut Remarks) -> Declared {
         Declared {
             model_file,
             max_batch: config.max_batch_size,
-            inputs: config.input.iter().map(|input| input_of(input, remarks)).collect(),
-            outputs: config.output.iter().map(|output| output_of(output, remarks)).collect(),
+            inputs: config
+                .input
+                .iter()
+                .map(|input| DeclaredTensor::input(input, config.max_batch_size, remarks))
+                .collect(),
+            outputs: config
+                .output
+                .iter()
+                .map(|output| DeclaredTensor::output(output, config.max_batch_size, remarks))
+                .collect(),
             samples: warmup::samples(config, remarks),
             data: Fingerprint::default(),
         }
@@ -60,11 +61,11 @@ impl Declared {
         self.model_file.as_deref().unwrap_or(MODEL_FILE)
     }
 
-    /// Compares it with the model, and says what somebody should know.
+    /// Compares it with the model.
     ///
     /// # Errors
     /// `Unloadable`, naming both sides of each contradiction.
-    pub fn check(&self, signature: &Signature) -> Result<Vec<String>> {
+    pub fn check(&self, signature: &Signature) -> Result<()> {
         let mut wrong = Vec::new();
         self.check_tensors("input", &self.inputs, &signature.inputs, &mut wrong);
         self.check_tensors("output", &self.outputs, &signature.outputs, &mut wrong);
@@ -78,11 +79,47 @@ impl Declared {
             }
         }
         if wrong.is_empty() {
-            let beside = self.undeclared(&self.outputs, &signature.outputs);
-            let beside = beside.map(|spec| format!("output {:?} is not declared, and is served as well", spec.name));
-            return Ok(beside.map(|advice| format!("{TRITON_SETTINGS}: {advice}")).collect());
+            return Ok(());
         }
         Err(Error::new(Kind::Unloadable, format!("{TRITON_SETTINGS}: {}", wrong.join("; "))))
+    }
+
+    /// What somebody should know of a model that was checked, a sentence each.
+    pub fn beside(&self, signature: &Signature) -> Vec<String> {
+        let told = |spec: &TensorSpec| {
+            format!("{TRITON_SETTINGS}: output {:?} is not declared, and is served as well", spec.name)
+        };
+        self.undeclared(&self.outputs, &signature.outputs).map(told).collect()
+    }
+
+    /// What callers see in another shape than the model has, which was checked.
+    pub fn reshapes(&self, signature: &Signature) -> Reshapes {
+        let mut reshapes = Reshapes::default();
+        for spec in &signature.inputs {
+            if let Some((shown, own)) = self.reshape(&self.inputs, &spec.name) {
+                reshapes.input(spec, &shown, &own);
+            }
+        }
+        for spec in &signature.outputs {
+            if let Some((shown, own)) = self.reshape(&self.outputs, &spec.name) {
+                reshapes.output(spec, &shown, &own);
+            }
+        }
+        reshapes
+    }
+
+    /// The model's own shape of an input that callers see in another, -1 for any size, with the batch dimension.
+    pub fn input_reshape(&self, name: &ByteString) -> Option<Vec<i64>> {
+        self.reshape(&self.inputs, name).map(|(_, own)| own)
+    }
+
+    /// The same of an output.
+    pub fn output_reshape(&self, name: &ByteString) -> Option<Vec<i64>> {
+        self.reshape(&self.outputs, name).map(|(_, own)| own)
+    }
+
+    fn reshape(&self, declared: &[DeclaredTensor], name: &ByteString) -> Option<(Vec<i64>, Vec<i64>)> {
+        declared.iter().find(|declared| declared.name == *name)?.reshape(self.max_batch)
     }
 
     /// Calls to run before the model is ready: those that are configured, else one of zeros in the declared shapes where
@@ -95,7 +132,7 @@ impl Declared {
         if self.samples.is_empty() {
             return Ok(self.zeros(signature).map_err(told)?.into_iter().collect());
         }
-        warmup::read(&self.samples, folder, signature).map_err(told)
+        warmup::read(&self.samples, folder, signature, &self.reshapes(signature)).map_err(told)
     }
 
     fn zeros(&self, signature: &Signature) -> Result<Option<Vec<Tensor>>> {
@@ -115,18 +152,12 @@ impl Declared {
     /// The model's shape, where that leaves a dimension free the declared one, where that does, too, 1.
     fn shape_of(&self, spec: &TensorSpec) -> Result<Shape> {
         let declared = self.inputs.iter().find(|declared| declared.name == spec.name);
-        let declared: Vec<i64> = declared.map(|declared| self.full(declared)).unwrap_or_default();
+        let declared: Vec<i64> = declared.map(|declared| declared.own(self.max_batch)).unwrap_or_default();
         let dims = spec.dims.iter().enumerate().map(|(index, dim)| match dim {
             Dim::Fixed(size) => *size,
             Dim::Free(_) => declared.get(index).copied().filter(|size| *size >= 0).unwrap_or(1),
         });
         Shape::new(&dims.collect::<Vec<i64>>())
-    }
-
-    /// With the batch dimension.
-    fn full(&self, declared: &DeclaredTensor) -> Vec<i64> {
-        let batch = (self.max_batch > 0).then_some(-1);
-        batch.into_iter().chain(declared.dims.iter().copied()).collect()
     }
 
     fn undeclared<'a>(
@@ -143,7 +174,7 @@ impl Declared {
             let name = &tensor.name;
             match specs.iter().find(|spec| spec.name == *name) {
                 Some(spec) => {
-                    let objection = self.objection(tensor, spec);
+                    let objection = tensor.objection(spec, self.max_batch);
                     wrong.extend(objection.map(|objection| format!("{what} {name:?}: {objection}")));
                 }
                 None => wrong.push(format!("{what} {name:?} is declared, and the model has none of that name")),
@@ -156,90 +187,4 @@ impl Declared {
             wrong.push(format!("max_batch_size: found {max_batch}, {wants}, and {what} {name:?} has {spec}"));
         }
     }
-
-    fn objection(&self, declared: &DeclaredTensor, spec: &TensorSpec) -> Option<String> {
-        if let Some(dtype) = declared.dtype.filter(|dtype| *dtype != spec.dtype) {
-            return Some(format!("{dtype} is declared, and the model has {}", spec.dtype));
-        }
-        let full = self.full(declared);
-        let fits = |(dim, size): (&Dim, &i64)| !matches!(dim, Dim::Fixed(fixed) if fixed != size);
-        let agrees = full.len() == spec.dims.len() && spec.dims.iter().zip(&full).all(fits);
-        let behind = if self.max_batch > 0 { " behind the batch dimension" } else { "" };
-        (!agrees && !declared.dims.is_empty())
-            .then(|| format!("dims {:?} are declared{behind}, and the model has {spec}", declared.dims))
-    }
-}
-
-fn input_of(input: &proto::ModelInput, remarks: &mut Remarks) -> DeclaredTensor {
-    let field = format!("input {:?}", input.name);
-    for (there, what) in [
-        (input.reshape.is_some(), "reshape"),
-        (input.is_shape_tensor, "is_shape_tensor"),
-        (input.allow_ragged_batch, "allow_ragged_batch"),
-        (input.is_non_linear_format_io, "is_non_linear_format_io"),
-    ] {
-        unserved(there, &field, what, remarks);
-    }
-    DeclaredTensor {
-        name: (&*input.name).into(),
-        dtype: dtype(input.data_type, &field, remarks),
-        dims: dims(&input.dims, &field, remarks),
-        is_optional: input.optional,
-    }
-}
-
-fn output_of(output: &proto::ModelOutput, remarks: &mut Remarks) -> DeclaredTensor {
-    let field = format!("output {:?}", output.name);
-    for (there, what) in [
-        (output.reshape.is_some(), "reshape"),
-        (output.is_shape_tensor, "is_shape_tensor"),
-        (output.is_non_linear_format_io, "is_non_linear_format_io"),
-    ] {
-        unserved(there, &field, what, remarks);
-    }
-    DeclaredTensor {
-        name: (&*output.name).into(),
-        dtype: dtype(output.data_type, &field, remarks),
-        dims: dims(&output.dims, &field, remarks),
-        is_optional: false,
-    }
-}
-
-fn unserved(there: bool, field: &str, what: &str, remarks: &mut Remarks) {
-    if there {
-        remarks.refuse(&format!("{field} {what}"), "tensors are served as the model has them");
-    }
-}
-
-/// The type of a declaration; `None` where it says none.
-pub(super) fn dtype(number: i32, field: &str, remarks: &mut Remarks) -> Option<DType> {
-    use proto::DataType::*;
-    match proto::DataType::try_from(number) {
-        Ok(TypeInvalid) => None,
-        Ok(TypeBool) => Some(DType::Bool),
-        Ok(TypeUint8) => Some(DType::Uint8),
-        Ok(TypeUint16) => Some(DType::Uint16),
-        Ok(TypeUint32) => Some(DType::Uint32),
-        Ok(TypeUint64) => Some(DType::Uint64),
-        Ok(TypeInt8) => Some(DType::Int8),
-        Ok(TypeInt16) => Some(DType::Int16),
-        Ok(TypeInt32) => Some(DType::Int32),
-        Ok(TypeInt64) => Some(DType::Int64),
-        Ok(TypeFp16) => Some(DType::Fp16),
-        Ok(TypeFp32) => Some(DType::Fp32),
-        Ok(TypeFp64) => Some(DType::Fp64),
-        Ok(TypeString) => Some(DType::Bytes),
-        Ok(TypeBf16) => Some(DType::Bf16),
-        Err(_) => {
-            remarks.refuse(&format!("{field} data_type"), format!("found {number}, which is no type"));
-            None
-        }
-    }
-}
-
-fn dims(dims: &[i64], field: &str, remarks: &mut Remarks) -> Vec<i64> {
-    if let Some(dim) = dims.iter().find(|dim| **dim < -1) {
-        remarks.refuse(&format!("{field} dims"), format!("found {dim}, allowed is -1 or more"));
-    }
-    dims.to_vec()
 }

@@ -212,15 +212,28 @@ fn what_would_change_answers_is_refused() {
                 .into(),
             "optimization.execution_accelerators.gpu_execution_accelerator \"tensorrt\" precision_mode: found \"INT8\"",
         ),
-        (input("reshape { shape: [] }"), "input \"x\" reshape: tensors are served as the model has them"),
+        (input("reshape { shape: [] }"), "input \"x\" reshape: found [] for dims []: dims are missing"),
+        (
+            input("dims: [ 3, 4 ] reshape { shape: [ 3, 5 ] }"),
+            "input \"x\" reshape: found [3, 5] for dims [3, 4]: they differ in -1, or in the elements before",
+        ),
+        (
+            input("dims: [ -1, 2 ] reshape { shape: [ 2, -1 ] }"),
+            "input \"x\" reshape: found [2, -1] for dims [-1, 2]: they differ",
+        ),
+        (input("dims: 1 reshape { shape: -2 }"), "input \"x\" reshape dims: found -2, allowed is -1 or more"),
+        (
+            input("dims: 1 reshape { shape: [ 9223372036854775807, 2 ] }"),
+            "input \"x\" reshape: found [9223372036854775807, 2] for dims [1]: shape [9223372036854775807,2] overflows",
+        ),
         (input("is_shape_tensor: true"), "input \"x\" is_shape_tensor: tensors are served"),
         (input("allow_ragged_batch: true"), "input \"x\" allow_ragged_batch: tensors are served"),
         (input("is_non_linear_format_io: true"), "input \"x\" is_non_linear_format_io: tensors are served"),
         (input("data_type: 99"), "input \"x\" data_type: found 99, which is no type"),
         (input("dims: -2"), "input \"x\" dims: found -2, allowed is -1 or more"),
         (
-            "output { name: 'y' reshape { shape: 1 } }".into(),
-            "output \"y\" reshape: tensors are served as the model ha",
+            "output { name: 'y' dims: 2 reshape { shape: 1 } }".into(),
+            "output \"y\" reshape: found [1] for dims [2]: they differ in -1",
         ),
         (warmup("batch_size: 5"), "model_warmup \"s\" batch_size: found 5, allowed is 1 to 4"),
         (
@@ -323,11 +336,16 @@ fn declarations_that_fit_the_model_pass_and_outputs_beside_them_are_told() {
         &format!("input {{ name: 'x' data_type: TYPE_FP32 dims: [ 5, 3, -1 ] }} {both}"),
         &format!("input {{ name: 'x' }} input {{ name: 'bias' optional: true dims: 1 }} {both}"),
         "max_batch_size: 4 input { name: 'x' data_type: TYPE_FP32 dims: [ 3, 7 ] }",
+        "max_batch_size: 4 input { name: 'x' dims: [ 1, 3, -1 ] reshape { shape: [ 3, -1 ] } }",
+        "input { name: 'x' dims: 21 reshape { shape: [ 1, 3, 7 ] } }",
     ] {
-        assert_eq!(found(text).0.declared.check(&signature()), Ok(vec![]), "{text}");
+        let declared = found(text).0.declared;
+        assert_eq!(declared.check(&signature()), Ok(()), "{text}");
+        assert_eq!(declared.beside(&signature()), [""; 0], "{text}");
     }
-    let beside = found("output { name: 'y' }").0.declared.check(&signature()).unwrap();
-    assert_eq!(beside, ["config.pbtxt: output \"z\" is not declared, and is served as well"]);
+    let declared = found("output { name: 'y' }").0.declared;
+    assert_eq!(declared.check(&signature()), Ok(()));
+    assert_eq!(declared.beside(&signature()), ["config.pbtxt: output \"z\" is not declared, and is served as well"]);
 }
 
 #[test]
@@ -344,6 +362,18 @@ fn declarations_that_contradict_the_model_name_both() {
             "max_batch_size: 2 input { name: 'x' dims: [ 1, 3, 4 ] }",
             "input \"x\": dims [1, 3, 4] are declared behind the batch dimension, and the model has [batch,3,batch]",
         ),
+        (
+            "input { name: 'x' dims: 8 reshape { shape: [ 1, 4, 2 ] } }",
+            "input \"x\": reshape [1, 4, 2] is declared, and the model has [batch,3,batch]",
+        ),
+        (
+            "max_batch_size: 2 output { name: 'z' dims: -1 reshape { shape: [ -1, 1 ] } }",
+            "output \"z\": reshape [-1, 1] is declared behind the batch dimension, and the model has [batch,2]",
+        ),
+        (
+            "input { name: 'a' dims: 1 reshape { shape: [] } } input { name: 'x' }",
+            "input \"a\" is declared, and the model has none of that name",
+        ),
         ("input { name: 'x' optional: true }", "input \"x\" is declared optional, and the model needs it"),
         ("output { name: 'y' data_type: TYPE_STRING }", "output \"y\": BYTES is declared, and the model has INT64"),
     ] {
@@ -356,6 +386,29 @@ fn declarations_that_contradict_the_model_name_both() {
     let told = "max_batch_size: found 8, allowed is 0 for a model whose first dimension is not free everywhere, and \
                 input \"x\" has [1,3]";
     assert_eq!(error.message(), format!("config.pbtxt: {told}"));
+}
+
+#[test]
+fn callers_see_dims_and_the_model_its_reshape() {
+    for (text, shown, own) in [
+        ("input { name: 'x' dims: [ 7, 3 ] reshape { shape: [ 1, 3, 7 ] } }", "[7,3]", &[1, 3, 7][..]),
+        ("input { name: 'x' dims: [ -1, 6 ] reshape { shape: [ -1, 3, 2 ] } }", "[batch,6]", &[-1, 3, 2]),
+        (
+            "max_batch_size: 4 input { name: 'x' dims: [ 1, 3, -1 ] reshape { shape: [ 3, -1 ] } }",
+            "[batch,1,3,batch]",
+            &[-1, 3, -1],
+        ),
+    ] {
+        let declared = found(text).0.declared;
+        let told = declared.reshapes(&signature()).shown(&signature());
+        assert_eq!((&*told.inputs[0].to_string(), &told.outputs), (shown, &signature().outputs), "{text}");
+        assert_eq!(declared.input_reshape(&"x".into()).as_deref(), Some(own), "{text}");
+        assert_eq!(declared.output_reshape(&"y".into()), None);
+    }
+    let scalar = "max_batch_size: 4 output { name: 'y' dims: 1 reshape { shape: [] } }";
+    let declared = found(scalar).0.declared;
+    assert_eq!(declared.reshapes(&signature()).shown(&signature()).outputs[0].to_string(), "[batch,1]");
+    assert_eq!(declared.output_reshape(&"y".into()), Some(vec![-1]));
 }
 
 /// A model's folder with these files.
@@ -394,6 +447,19 @@ fn warm_up_samples_become_calls() {
     let (floats, _) = random.as_chunks::<4>();
     assert!(floats.iter().all(|bytes| (0.0..1.0).contains(&f32::from_le_bytes(*bytes))));
     assert_eq!(calls[1], calls[2]);
+}
+
+#[test]
+fn samples_are_in_the_shapes_of_callers() {
+    let text = "max_batch_size: 4 input { name: 'x' dims: [ 6 ] reshape { shape: [ 3, 2 ] } }
+                model_warmup { name: 's' batch_size: 2
+                  inputs { key: 'x' value { data_type: TYPE_FP32 dims: [6] zero_data: true } } }";
+    let calls = samples(&folder(&[("config.pbtxt", text.as_bytes())])).unwrap();
+    assert_eq!(calls[0][0].shape()[..], [2, 3, 2]);
+    let text = text.replace("dims: [6] zero", "dims: [3, 2] zero");
+    let error = samples(&folder(&[("config.pbtxt", text.as_bytes())])).unwrap_err();
+    let told = "sample \"s\": input \"x\": expected rank 2 [batch,6], got rank 3 [2,3,2]";
+    assert_eq!(error, format!("config.pbtxt: model_warmup: {told}"));
 }
 
 #[test]
@@ -444,6 +510,8 @@ fn declared_shapes_are_those_of_the_made_up_call() {
     let calls = samples(&folder(&[("config.pbtxt", text.as_bytes())])).unwrap();
     assert_eq!((calls.len(), calls[0].len(), &calls[0][0].shape()[..]), (1, 1, &[1, 3, 7][..]));
     assert_eq!(samples(&folder(&[("config.pbtxt", b"")])), Ok(vec![]));
+    let text = "max_batch_size: 8 input { name: 'x' dims: [ 9, 1, 2 ] reshape { shape: [ 3, 6 ] } }";
+    assert_eq!(samples(&folder(&[("config.pbtxt", text.as_bytes())])).unwrap()[0][0].shape()[..], [1, 3, 6]);
     // More than may be in memory: the signature alone decides.
     let text = "input { name: 'x' dims: [ 100000, 3, 100000 ] }";
     assert_eq!(samples(&folder(&[("config.pbtxt", text.as_bytes())])), Ok(vec![]));
@@ -517,6 +585,7 @@ proptest! {
         if let Ok(config) = text::parse(&text) {
             let (translated, _) = translate(&config, &"digits".parse().unwrap());
             let _ = translated.declared.check(&signature());
+            translated.declared.reshapes(&signature()).shown(&signature());
         }
     }
 

@@ -7,10 +7,11 @@ use std::path::Path;
 use bytestring::ByteString;
 use half::{bf16, f16};
 
-use super::declared::dtype;
 use super::remarks::Remarks;
+use super::tensor::dtype;
 use crate::error::{Error, Result};
 use crate::models::folder::{Fingerprint, Folder};
+use crate::models::reshape::Reshapes;
 use crate::tensor::{DType, Shape, Signature, Tensor, strings};
 use crate::wire::proto::inference as proto;
 use proto::model_warmup::Input;
@@ -156,15 +157,24 @@ fn shorter(found: u64, size: usize) -> Option<String> {
     (found < size as u64).then(|| format!("has {found} bytes, a row takes {size}"))
 }
 
-/// The samples as calls, each as often as it is run.
-pub(super) fn read(samples: &[Sample], folder: &Path, signature: &Signature) -> Result<Vec<Vec<Tensor>>> {
+/// The samples as calls of the model, each as often as it is run. They are written in the shapes of callers.
+pub(super) fn read(
+    samples: &[Sample],
+    folder: &Path,
+    signature: &Signature,
+    reshapes: &Reshapes,
+) -> Result<Vec<Vec<Tensor>>> {
     let files = samples.iter().any(Sample::reads_files);
     let data = files.then(|| Folder::open(folder).and_then(|folder| folder.folder(DATA))).transpose();
     let data = data.map_err(|error| Error::invalid(format!("folder {DATA:?}: {error}")))?;
     let mut calls = Vec::new();
     for sample in samples {
         let call = sample.inputs.iter().map(|input| input.tensor(data.as_ref())).collect::<Result<Vec<Tensor>>>();
-        let call = call.and_then(|call| signature.check_inputs(&call).map(|()| call));
+        let call = call.and_then(|mut call| {
+            reshapes.take(&mut call)?;
+            signature.check_inputs(&call)?;
+            Ok(call)
+        });
         let call = call.map_err(|error| error.within(format_args!("sample {:?}", sample.name)))?;
         calls.extend(std::iter::repeat_n(call, sample.runs));
     }

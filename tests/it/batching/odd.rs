@@ -4,11 +4,11 @@ use futures_util::future::join_all;
 use infergate::error::Kind;
 use infergate::tensor::DType;
 use infergate::wire::proto::inference::infer_parameter::ParameterChoice;
-use infergate::wire::proto::inference::{InferParameter, ModelInferRequest};
+use infergate::wire::proto::inference::{InferParameter, ModelConfigRequest, ModelInferRequest};
 use tonic::Code;
 
-use super::{Busy, answered, begun, call, fears_thirteen, good, have_come, wide};
-use crate::harness::{FREE, Gate, Model, Pending, Serving, echoed, floats, raw, strings, tensor};
+use super::{Busy, answered, begun, call, fears_thirteen, good, have_come, rows, wide};
+use crate::harness::{FREE, Gate, Model, Pending, Serving, echoed, floats, raw, strings, tensor, within};
 
 #[tokio::test]
 async fn empty_calls_and_calls_of_another_rank_disturb_nobody() {
@@ -190,4 +190,32 @@ async fn whatever_callers_do_each_gets_its_own_answer_or_a_reason_and_nothing_is
         assert_eq!(echoed(&answered(begun(&raw, &call(&[1.0]), &[]).await).await), [1.0]);
         serving.finish().await;
     }
+}
+
+#[tokio::test]
+async fn calls_without_a_batch_axis_of_their_own_are_merged_along_the_models() {
+    let declared = "input { name: 'x' dims: 1 reshape { shape: [ 1, 1 ] } }
+                    output { name: 'y' dims: 1 reshape { shape: [ 1, 1 ] } }";
+    let one = |value: f32| raw("rows", [(tensor("x", DType::Fp32, &[1]), floats(&[value]))]);
+    let gate = Gate::closed();
+    let model = rows(&gate).file("config.pbtxt", declared).settings("[batch]\nmax_batch = 4");
+    let busy = Busy::of(model, gate, &one(0.0)).await;
+    let waiting = busy.queue([&one(1.0), &one(2.0), &one(3.0)]).await;
+    let released = busy.release().await;
+    for (waiting, expected) in waiting.into_iter().zip([1.0, 2.0, 3.0]) {
+        let answer = answered(waiting).await;
+        assert_eq!((echoed(&answer), &*answer.outputs[0].shape), (vec![expected], &[1][..]));
+    }
+    assert_eq!(released.later_runs(), [[1.0, 2.0, 3.0]]);
+
+    // Nobody is told to put rows together who could not say where.
+    let request = ModelConfigRequest { name: "rows".into(), version: String::new() };
+    let config = within(released.serving.oip().await.model_config(request)).await.unwrap().into_inner().config.unwrap();
+    let told = |name: &str| config.parameters.get(name).map(|parameter| &*parameter.string_value);
+    assert_eq!(
+        (config.max_batch_size, told("infergate.max_batch"), told("infergate.batch_axis")),
+        (0, Some("1"), None)
+    );
+    assert_eq!(told("infergate.dims"), Some(r#"{"inputs":{"x":[1]},"outputs":{"y":[1]}}"#));
+    released.serving.finish().await;
 }
