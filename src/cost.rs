@@ -14,6 +14,8 @@ const OUTLIER: f64 = 3.0;
 const CHANGED: u32 = 3;
 /// The runs must differ by this much of their mean size (as a standard deviation) for a slope to be told from them.
 const SPREAD: f64 = 0.05;
+/// The part of the time by row that a larger run must save to be worth the wait of those in it.
+const WORTH: f64 = 0.04;
 /// Shapes with a fit of their own.
 const MAX_SHAPES: usize = 256;
 
@@ -89,6 +91,14 @@ impl Fit {
     pub fn deviation(&self) -> Duration {
         Duration::from_nanos(self.deviation as u64)
     }
+
+    /// The size beyond which a larger run saves less than [`WORTH`] of the time by size, where `beside` is what every
+    /// run costs beside its execution; `None` where that is not known.
+    pub fn worth(&self, beside: Duration) -> Option<f64> {
+        let slope = self.slope.filter(|_| self.runs >= ENOUGH)?;
+        let fixed = (self.time / self.weight - slope * self.size / self.weight).max(0.0) + beside.as_nanos() as f64;
+        Some(fixed / (WORTH * slope))
+    }
 }
 
 /// A run before it is made.
@@ -130,6 +140,15 @@ impl Cost {
     /// By how much predictions were off, on average.
     pub fn deviation(&self) -> Duration {
         self.any.deviation()
+    }
+
+    /// The rows beyond which a larger run of that shape saves next to nothing by row, at least 2; where runs are not
+    /// known, as many as there are.
+    pub fn worth(&self, work: Work, beside: Duration) -> usize {
+        let own = self.shapes.get(&work.shape).and_then(|fit| fit.worth(beside));
+        let by_row = (work.elements / work.rows.max(1)).max(1) as f64;
+        let rows = own.or_else(|| self.any.worth(beside).map(|elements| elements / by_row));
+        rows.map_or(usize::MAX, |rows| (rows.ceil() as usize).max(2))
     }
 
     /// Whether a run was seen no longer ago than `age`. What was predicted from older ones should turn nobody away.
@@ -208,6 +227,23 @@ mod tests {
         let unknown = Work { shape: 7, rows: 4, elements: 4 * 20 };
         let off = cost.predict(unknown).unwrap().abs_diff(MICROS(80));
         assert!(off < MICROS(2), "off by {off:?}");
+    }
+
+    #[test]
+    fn runs_are_worth_their_size_as_long_as_a_row_gets_cheaper() {
+        let line = |fixed: u64, row: u64| {
+            let mut cost = Cost::default();
+            for run in 0..40usize {
+                let rows = run % 4 + 1;
+                let work = Work { shape: 7, rows, elements: 10 * rows };
+                cost.learn(work, MICROS(fixed + row * rows as u64), Instant::now());
+            }
+            cost.worth(Work { shape: 7, rows: 1, elements: 10 }, Duration::ZERO)
+        };
+        assert!((25..=26).contains(&line(100, 100)), "{}", line(100, 100));
+        assert_eq!(line(4000, 0), usize::MAX);
+        assert_eq!(line(0, 100), 2);
+        assert_eq!(Cost::default().worth(Work { shape: 7, rows: 1, elements: 10 }, MICROS(9)), usize::MAX);
     }
 
     #[test]

@@ -13,6 +13,10 @@ use super::shape::{Alike, Measured, Shaper};
 use crate::error::{Error, Result};
 use crate::infer::{InferRequest, Interest, Member, Outcome, Parameter, Parameters, Stage, Timeline};
 
+/// How much earlier than its caller's deadline an answer should be ready, or the fiftieth part of the call's time where
+/// that is less: the caller counts the way to it, too.
+const WAY_BACK: Duration = Duration::from_millis(1);
+
 /// What a call asks of the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Ask {
@@ -139,6 +143,8 @@ fn waiting(request: InferRequest, measured: Measured, times: Times, reply: Reply
     let Measured { alike, rows, merges, elements, padded_elements, own_shape, sizes } = measured;
     let Times { level, arrived, due, order } = times;
     let (bytes, deadline) = (request.bytes(), request.deadline());
+    let way_back = WAY_BACK.min(deadline.saturating_duration_since(arrived) / 50);
+    let deadline = deadline.checked_sub(way_back).unwrap_or(deadline);
     let waiting = Waiting {
         request: Box::new(request),
         reply,

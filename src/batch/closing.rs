@@ -12,8 +12,13 @@ use crate::infer::Close;
 
 /// Calls that are looked at for a batch; those behind wait for the next.
 const WINDOW: usize = 1024;
-/// Padding, or a smaller batch, must be predicted to be better by this much: predictions are off by some.
-const CLEARLY: f64 = 1.1;
+/// Padding must be predicted to be better by this much: predictions are off, and its elements are sure to be computed.
+const PADDING_PAYS: f64 = 1.5;
+/// A smaller batch must be predicted to be better by this much than one that is filled up.
+const SMALLER_PAYS: f64 = 1.1;
+/// What a batch costs beside its execution: to wake an instance, to put it together and to take it apart. Measured as
+/// 10 to 30 microseconds.
+const BESIDE: Duration = Duration::from_micros(20);
 /// A timer rings up to a millisecond late, and who is woken by it has to be run. A call that is held to the last moment
 /// would be lost then.
 const TIMER: Duration = Duration::from_millis(2);
@@ -126,20 +131,24 @@ fn latest_start(lane: &Lane, cost: &Cost, sizes: &Sizes, moment: &Moment) -> Opt
 /// Takes a batch of a lane, beginning with the calls of `level`. `None` where none of them could be answered in time:
 /// those that were looked at are late.
 pub(super) fn close(lane: &mut Lane, level: usize, scope: &Scope<'_>, late: &mut Vec<Waiting>) -> Option<Taken> {
-    let mut most = WINDOW;
+    let (mut most, mut limit) = (WINDOW, scope.worth(lane, level)?);
     while lane.has(level) {
-        let plan = scope.plan(lane, level, most)?;
+        let plan = scope.plan(lane, level, most, limit)?;
         if scope.is_in_time(&plan) {
             return Some(taken(lane, level, &plan));
         }
         if plan.calls > 1 && lane.rows() <= scope.limit() {
             // With fewer rows it is through earlier, and the others have the next slot.
             most = plan.calls - 1;
-        } else {
-            // More waits than fits: the call for whose sake all would run in smaller batches is the one to lose.
-            late.extend(lose(lane, level, plan.deadline));
-            most = WINDOW;
+            continue;
         }
+        // More waits than fits. A call for whose sake all would run in smaller batches is the one to lose, but where no
+        // batch of that size could be filled with calls that are in time, a smaller one is.
+        match scope.filled(lane, level, limit, &plan) {
+            Some(rows) if rows < limit && plan.calls > 1 => limit = rows,
+            _ => late.extend(lose(lane, level, plan.deadline)),
+        }
+        most = WINDOW;
     }
     None
 }
@@ -175,11 +184,11 @@ impl Plan {
         Some(self.rows as f64 / time.as_nanos().max(1) as f64)
     }
 
-    /// This one, unless the other is known to be clearly better.
-    fn unless_worse_than(self, other: Option<Plan>, cost: &Cost) -> Plan {
+    /// This one, unless the other is predicted to be so many times better.
+    fn unless_worse_than(self, other: Option<Plan>, by: f64, cost: &Cost) -> Plan {
         let Some(other) = other else { return self };
         match (self.rate(cost), other.rate(cost)) {
-            (Some(own), Some(rate)) if rate > own * CLEARLY => other,
+            (Some(own), Some(rate)) if rate > own * by => other,
             _ => self,
         }
     }
@@ -193,24 +202,49 @@ impl Scope<'_> {
     fn is_in_time(&self, plan: &Plan) -> bool {
         let Some(run) = self.cost.predict(plan.work) else { return true };
         let now = self.moment.now;
-        !self.cost.is_fresh(trusted_for(run), now) || now + run + self.moment.margin <= plan.deadline
+        !self.cost.is_fresh(trusted_for(run), now) || self.makes_it(plan.deadline, run)
     }
 
-    /// The best use of a slot for at most so many calls of a lane: those of the first one's shape, or with padding
-    /// also others; and filled up to an allowed size, or cut down to one.
-    fn plan(&self, lane: &Lane, level: usize, most: usize) -> Option<Plan> {
+    /// Rows that are worth to be run together: beyond them none gets cheaper, and all wait longer for their answers
+    /// while other instances have nothing to do.
+    fn worth(&self, lane: &Lane, level: usize) -> Option<usize> {
         let first = lane.from(level).next()?;
-        let all = self.together(lane, level, most, self.limit(), None)?;
+        let worth = if self.sizes.allowed.is_empty() { self.cost.worth(first.work(), BESIDE) } else { usize::MAX };
+        Some(self.limit().min(worth))
+    }
+
+    /// Whether a call is answered in time that is run now for so long.
+    fn makes_it(&self, deadline: Instant, run: Duration) -> bool {
+        self.moment.now + run + self.moment.margin <= deadline
+    }
+
+    /// The largest batch, of `limit` rows or half of that or half again, that can be filled with calls that are all in
+    /// time; `None` where there is none.
+    fn filled(&self, lane: &Lane, level: usize, limit: usize, plan: &Plan) -> Option<usize> {
+        let sizes = std::iter::successors(Some(limit), |rows| (*rows > 1).then_some(rows / 2));
+        sizes.into_iter().find(|rows| {
+            let elements = plan.work.elements / plan.work.rows.max(1) * rows;
+            let Some(run) = self.cost.predict(Work { rows: *rows, elements, ..plan.work }) else { return true };
+            let in_time = lane.from(level).take(WINDOW).filter(|waiting| self.makes_it(waiting.deadline, run));
+            in_time.map(|waiting| waiting.rows).sum::<usize>() >= *rows
+        })
+    }
+
+    /// The best use of a slot for at most so many calls of a lane with at most `limit` rows: those of the first one's
+    /// shape, or with padding also others; and filled up to an allowed size, or cut down to one.
+    fn plan(&self, lane: &Lane, level: usize, most: usize, limit: usize) -> Option<Plan> {
+        let first = lane.from(level).next()?;
+        let all = self.together(lane, level, most, limit, None)?;
         let plan = if all.padded {
-            let own = self.together(lane, level, most, self.limit(), Some(first.own_shape))?;
+            let own = self.together(lane, level, most, limit, Some(first.own_shape))?;
             let fits = all.calls > own.calls && all.bytes <= self.sizes.bytes;
-            own.unless_worse_than(fits.then_some(all), self.cost)
+            own.unless_worse_than(fits.then_some(all), PADDING_PAYS, self.cost)
         } else {
             all
         };
         let smaller = self.sizes.below(plan.rows).filter(|_| self.sizes.run_at(plan.rows) > plan.rows);
         let smaller = smaller.and_then(|rows| self.together(lane, level, most, rows, plan.own));
-        Some(plan.unless_worse_than(smaller, self.cost))
+        Some(plan.unless_worse_than(smaller, SMALLER_PAYS, self.cost))
     }
 
     fn together(&self, lane: &Lane, level: usize, most: usize, limit: usize, own: Option<u64>) -> Option<Plan> {

@@ -38,7 +38,7 @@ pub(super) struct Waiting {
     pub(super) level: usize,
     /// When it came.
     pub(super) arrived: Instant,
-    /// When it must be answered.
+    /// When its answer must be ready: its deadline without the way back.
     pub(super) deadline: Instant,
     /// When it must have begun, at most its deadline.
     pub(super) due: Instant,

@@ -33,7 +33,7 @@ type Answer = Box<dyn FnOnce(Outcome) + Send>;
 pub enum Close {
     /// A slot was free, and these were all that could go together.
     SlotFree,
-    /// It had as many rows as it may.
+    /// It had as many rows as it may, or as get cheaper by being run together.
     Full,
     /// Its calls had waited for others as long as they should.
     Delay,

@@ -173,6 +173,21 @@ fn where_more_waits_than_fits_the_call_that_would_make_batches_small_is_lost() {
 }
 
 #[test]
+fn where_no_full_batch_could_be_in_time_a_smaller_one_is_filled() {
+    // 8 rows take 18 ms, which none of them has; 4 take 14.
+    let mut tried = Tried::of(8).due([15; 20]).learnt(10, 1);
+    assert_eq!(tried.closed(), (4, 4, Close::Full, 0));
+}
+
+#[test]
+fn a_batch_has_no_more_rows_than_get_cheaper() {
+    // With 1 ms for a run and 2 for a row the time by row falls by less than a part in 25 beyond 13.
+    let mut tried = Tried::of(32).due([999; 32]).learnt(1, 2);
+    let (calls, _, closed, _) = tried.closed();
+    assert!((12..=14).contains(&calls) && closed == Close::Full, "{calls}");
+}
+
+#[test]
 fn a_call_that_cannot_be_in_time_even_alone_is_lost() {
     let mut tried = Tried::of(8).due([10, 10, 99]).learnt(10, 1);
     assert_eq!(tried.closed(), (1, 1, Close::SlotFree, 2));
