@@ -45,11 +45,11 @@ docs: ## the documentation, broken links denied
 audit: ## licences and sources of the dependencies
 	deploy/scripts/audit
 
-bench: $(LIBRARY) ## what the journey of a call costs, against its floor
-	$(CARGO) bench --bench journey --bench allocations
+bench: $(LIBRARY) ## what a call costs and what batching is worth, against floors
+	$(CARGO) bench --bench journey --bench batching --bench queue --bench allocations
 
 bench-short: $(LIBRARY) ## the same in seconds, to see that it runs
-	$(CARGO) bench --bench journey -- --short
+	$(CARGO) bench --bench journey --bench batching --bench queue -- --short
 	$(CARGO) bench --bench allocations
 
 clean: ## remove what was built and fetched

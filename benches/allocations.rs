@@ -168,9 +168,26 @@ async fn measure(bytes: usize, max_batch: usize) {
     );
 }
 
+/// `--calls N --batch ROWS`: so many calls of 256 bytes and nothing else, for a tool that counts instructions.
+fn counted() -> Option<(usize, usize)> {
+    let arguments: Vec<String> = std::env::args().collect();
+    let number = |flag: &str| {
+        let at = arguments.iter().position(|argument| argument == flag)?;
+        arguments.get(at + 1)?.parse().ok()
+    };
+    Some((number("--calls")?, number("--batch")?))
+}
+
 fn main() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
+        if let Some((count, max_batch)) = counted() {
+            let (calls, frames) = (calls(Arc::default(), max_batch), frames(256));
+            for _ in 0..count {
+                call(&calls, &frames).await;
+            }
+            return;
+        }
         for bytes in [256, 8 << 10, 64 << 10, 1 << 20, 16 << 20] {
             for max_batch in [1, 32] {
                 measure(bytes, max_batch).await;

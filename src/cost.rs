@@ -2,6 +2,7 @@
 //! `now` is passed in.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::time::{Duration, Instant};
 
 /// How much a run counts when the next one is learnt: the last 33 make up two thirds of a fit.
@@ -112,11 +113,29 @@ pub struct Work {
     pub elements: usize,
 }
 
+/// Shapes come as hashes, so that they need not be hashed again.
+#[derive(Debug, Default)]
+struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+}
+
 /// What the runs of one model version cost: a fit over rows for each shape, and one over elements for shapes that are
 /// not known yet.
 #[derive(Debug, Default)]
 pub struct Cost {
-    shapes: HashMap<u64, Fit>,
+    shapes: HashMap<u64, Fit, BuildHasherDefault<Hashed>>,
     any: Fit,
 }
 

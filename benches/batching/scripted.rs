@@ -24,7 +24,7 @@ pub async fn serve(role: &str) {
     let config = Config::load(None, std::iter::empty(), flags).expect("a configuration");
     let engines = move |_: &_, _| Ok(loaded(run, row));
     let server = Server::start(&config, Arc::new(engines)).await.expect("a server");
-    println!("listening grpc={}", server.addresses().grpc);
+    println!("listening grpc={} admin={}", server.addresses().grpc, server.addresses().admin);
     std::future::pending::<()>().await;
 }
 

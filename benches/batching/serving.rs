@@ -52,6 +52,12 @@ impl Side {
         Side { process, target, model: model.into(), _repository: repository }
     }
 
+    /// Which part of what engines got was padding.
+    fn padding(&self) -> f64 {
+        let elements = self.process.metric("inference_input_elements_total");
+        self.process.metric("inference_padding_elements_total") / elements.max(1.0)
+    }
+
     async fn round(&self, in_flight: usize, time: Duration) -> Round {
         let (before, cpu, own) = (Runs::of(&self.target, &self.model).await, self.process.cpu(), own_cpu());
         let began = std::time::Instant::now();
@@ -183,8 +189,9 @@ pub async fn lengths_scripted(effort: Effort) {
     let padded = format!("[batch.dims.length]\n{BUCKETS}");
     let padded = Side::scripted(&padded, &calls, times.0, times.1).await;
     let equal = Side::scripted("", &calls, times.0, times.1).await;
-    let [padded, equal] = rounds([&padded, &equal], 64, effort).await;
-    compare("mixed lengths, fixed cost, padded", &padded, &equal, 2.0);
+    let [rounds_padded, rounds_equal] = rounds([&padded, &equal], 64, effort).await;
+    let padding = padded.padding();
+    compare("mixed lengths, fixed cost, padded", &rounds_padded, &rounds_equal, padding, 2.0);
 }
 
 /// Lengths of 8 to 128 on the real encoder.
@@ -194,15 +201,21 @@ pub async fn lengths_of_the_encoder(effort: Effort) {
     let padded = format!("[batch.dims.sequence]\n{BUCKETS}\nmask = \"attention_mask\"");
     let padded = Side::infergate("encoder", &padded, &calls, Some("pooled")).await;
     let equal = Side::infergate("encoder", "", &calls, Some("pooled")).await;
-    let [padded, equal] = rounds([&padded, &equal], 64, effort).await;
-    compare("mixed lengths, encoder, padded", &padded, &equal, 0.97);
+    let [rounds_padded, rounds_equal] = rounds([&padded, &equal], 64, effort).await;
+    let padding = padded.padding();
+    compare("mixed lengths, encoder, padded", &rounds_padded, &rounds_equal, padding, 0.97);
 }
 
-fn compare(what: &str, padded: &[Round], equal: &[Round], bound: f64) {
+fn compare(what: &str, padded: &[Round], equal: &[Round], padding: f64, bound: f64) {
     let rates = [of(padded, |round| round.rate), of(equal, |round| round.rate)];
     let ratio = Ratio::of(&rates[0], &rates[1]);
     let means = [padded, equal].map(|side| median(&mut of(side, |round| round.mean)));
     let [fast, slow] = rates.map(|mut rates| median(&mut rates));
-    let figures = format!("{fast:.0} (mean batch {:.1}) against {slow:.0} ({:.1}) calls/s", means[0], means[1]);
+    let figures = format!(
+        "{fast:.0} (mean batch {:.1}, {:.0} % padding) against {slow:.0} ({:.1}) calls/s",
+        means[0],
+        padding * 100.0,
+        means[1]
+    );
     say(what, figures, &ratio, &format!(">= {bound}"), ratio.median >= bound);
 }

@@ -116,7 +116,7 @@ async fn identity() {
         .flag("models", "models", Some(folder.display()));
     let config = Config::load(None, std::iter::empty(), flags).expect("a configuration");
     let server = Server::start(&config, Arc::new(|_, _| Ok(identity_engine()))).await.expect("a server");
-    println!("listening grpc={}", server.addresses().grpc);
+    println!("listening grpc={} admin={}", server.addresses().grpc, server.addresses().admin);
     std::future::pending::<()>().await;
 }
 

@@ -1,5 +1,6 @@
 //! A server under measurement: a process of its own, whose CPU and memory the kernel tells.
 
+use std::io::{Read, Write};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use tokio::process::{Child, Command};
 pub struct Process {
     child: Child,
     pub address: String,
+    admin: Option<String>,
 }
 
 impl Process {
@@ -31,9 +33,19 @@ impl Process {
         let mut child = command.spawn().expect("the server starts");
         let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
         let line = lines.next_line().await.expect("its output").expect("the line that says where it listens");
-        let address = line.split_once("grpc=").expect("an address").1;
-        let address = address.split(' ').next().unwrap_or(address).to_owned();
-        Process { child, address }
+        let told = |name: &str| line.split(' ').find_map(|word| word.strip_prefix(name)).map(str::to_owned);
+        Process { child, address: told("grpc=").expect("an address"), admin: told("admin=") }
+    }
+
+    /// The sum of a metric over all its labels.
+    pub fn metric(&self, name: &str) -> f64 {
+        let mut stream =
+            std::net::TcpStream::connect(self.admin.as_ref().expect("an admin port")).expect("a connection");
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: bench\r\nconnection: close\r\n\r\n").expect("a question");
+        let mut text = String::new();
+        stream.read_to_string(&mut text).expect("an answer");
+        let lines = text.lines().filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with('{')));
+        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }
 
     /// CPU time so far, of all its threads, also those that have ended.

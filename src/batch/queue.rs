@@ -263,6 +263,11 @@ impl Queue {
 
     /// The level that has had the least of its share, and in it the lane whose turn it is.
     fn choose(&self, moment: &Moment) -> Option<(usize, usize, Close)> {
+        // Mostly there is nothing to choose.
+        if let ([lane], [_]) = (&*self.busy, &*self.levels) {
+            let closed = closing::ripe(&self.lanes[*lane], &self.cost, &self.sizes, moment)?;
+            return Some((*lane, 0, closed));
+        }
         let ripe: SmallVec<[(usize, Close); 8]> = self
             .busy
             .iter()
