@@ -2,7 +2,7 @@
 //! nothing waits, unless a delay was asked for. Nothing here knows what a place is.
 //!
 //! A call's way: `call` reads what it asks for, `shape` measures what it goes together with, `queue` keeps it in the
-//! `lane` of its shape, `fair` and `closing` decide what goes next, `merge` makes one request of several, `running`
+//! `lane` of its shape, `fair`, `closing` and `plan` decide what goes next, `merge` makes one request of several, `running`
 //! gives each its part of the answer, `waiter` is the caller's end. `tuner` and `margin` learn from the answers.
 
 mod batcher;
@@ -14,6 +14,7 @@ mod fixture;
 mod lane;
 mod margin;
 mod merge;
+mod plan;
 mod queue;
 mod reply;
 mod rules;

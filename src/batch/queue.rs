@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use slab::Slab;
 use smallvec::SmallVec;
 
-use super::closing::{self, Moment, Scope, Sizes, Taken};
+use super::closing::{self, Moment, Sizes, Taken};
 use super::fair::{self, Turns};
 use super::lane::{Lane, Place, Waiting, Wanted, trusted_for};
+use super::plan::Scope;
 use super::rules::{Bounds, Level, Rules};
 use super::shape::Alike;
 use crate::cost::{Cost, Work};

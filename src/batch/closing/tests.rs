@@ -3,6 +3,7 @@
 use super::*;
 use crate::batch::fixture::{Call, MS, Room, levels, plain, rules, signature};
 use crate::batch::lane::Place;
+use crate::batch::lane::trusted_for;
 use crate::batch::rules::Pad;
 use crate::batch::shape::Alike;
 use crate::tensor::DType;
