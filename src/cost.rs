@@ -93,7 +93,7 @@ impl Fit {
         Duration::from_nanos(self.deviation as u64)
     }
 
-    /// The size beyond which a larger run saves less than [`WORTH`] of the time by size, where `beside` is what every
+    /// The size beyond which a larger run saves next to nothing of the time by size, where `beside` is what every
     /// run costs beside its execution; `None` where that is not known.
     pub fn worth(&self, beside: Duration) -> Option<f64> {
         let slope = self.slope.filter(|_| self.runs >= ENOUGH)?;
