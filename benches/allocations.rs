@@ -105,6 +105,7 @@ fn calls(seen: Arc<AtomicUsize>, max_batch: usize) -> Calls<Batcher<Runners>> {
         rules: Rules {
             deadlines: Deadlines { default: minute, max: minute },
             body: BodyRules { message_size: 64 << 20, first_byte: minute, min_rate: 0 },
+            load_report: false,
             stream_in_flight: 1,
             stream_idle: minute,
         },

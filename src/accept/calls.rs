@@ -12,15 +12,15 @@ use super::answer::Answer;
 use super::budget::{ByteBudget, Taken};
 use super::message::{BodyRules, Messages};
 use super::metadata::{Deadlines, Metadata};
-use super::names::SERVER_TIMING;
+use super::names::{LOAD_REPORT, SERVER_TIMING};
 use super::phase::Phases;
 use super::protocol::Protocol;
 use super::timing;
 use crate::error::Result;
-use crate::infer::{Infer, InferResponse, Member, Stage, Timeline, call};
+use crate::infer::{Infer, InferResponse, LoadReport, Member, Stage, Timeline, call};
 use crate::observe::Ledger;
 use crate::tensor::Rope;
-use crate::wire::status;
+use crate::wire::{orca, status};
 
 /// What every call meets at the door.
 #[derive(Debug, Clone)]
@@ -31,6 +31,8 @@ pub struct Rules {
     pub body: BodyRules,
     /// Calls in flight on one stream.
     pub stream_in_flight: usize,
+    /// Whether answers carry a load report.
+    pub load_report: bool,
     /// How long a stream may wait for its next message.
     pub stream_idle: std::time::Duration,
 }
@@ -75,11 +77,12 @@ impl<S: Infer> Calls<S> {
         let metadata = Metadata::read(&head.headers, self.rules.deadlines, timeline.started())?;
         let mut messages = Messages::new(body, metadata.encoding, self.rules.body, self.budget.clone(), P::LARGE_BYTES);
         let message = messages.only(metadata.deadline).await?;
-        let (answer, taken) = self.one::<P>(message.bytes, message.taken, &metadata, &timeline).await?;
+        let (answer, taken, load) = self.one::<P>(message.bytes, message.taken, &metadata, &timeline).await?;
         let answer = metadata.answer_encoding.deflated(answer).await;
         let now = Instant::now();
         timeline.end(Stage::Encode, now);
-        Ok(Answer::ok(answer, trailers(&timeline, now), metadata.answer_encoding, taken))
+        let load = self.rules.load_report.then_some(load);
+        Ok(Answer::ok(answer, trailers(&timeline, now, load), metadata.answer_encoding, taken))
     }
 
     /// One message to its answer, in the protocol's form.
@@ -89,7 +92,7 @@ impl<S: Infer> Calls<S> {
         mut taken: Taken,
         metadata: &Metadata,
         timeline: &Timeline,
-    ) -> Result<(Rope, Taken)> {
+    ) -> Result<(Rope, Taken, LoadReport)> {
         let received = message.len();
         let (decoded, reply) = P::decode(message, self.rules.body.message_size)?;
         // Lists may have grown on their way into tensors.
@@ -100,15 +103,19 @@ impl<S: Infer> Calls<S> {
         let response: InferResponse = call(&self.service, decoded.request(member)).await?;
         let answer = P::encode(&response, &reply);
         taken.overdraw(answer.len());
-        Ok((answer, taken))
+        Ok((answer, taken, response.execution.load))
     }
 }
 
-/// The trailers of a call that went well and ended at `now`: its status, and where its time went.
-fn trailers(timeline: &Timeline, now: Instant) -> HeaderMap {
+/// The trailers of a call that went well and ended at `now`: its status, where its time went, and where it is wanted how
+/// busy its model is.
+fn trailers(timeline: &Timeline, now: Instant, load: Option<LoadReport>) -> HeaderMap {
     let mut trailers = status::ok_trailers();
     if let Ok(timing) = HeaderValue::from_maybe_shared(timing::server_timing(timeline, now)) {
         trailers.insert(SERVER_TIMING, never_indexed(timing));
+    }
+    if let Some(Ok(report)) = load.map(|load| HeaderValue::from_maybe_shared(Bytes::from(orca::trailer(&load)))) {
+        trailers.insert(LOAD_REPORT, never_indexed(report));
     }
     trailers
 }

@@ -103,7 +103,7 @@ impl<S: Infer> Calls<S> {
         let result = self.one::<OpenInference>(message.bytes, message.taken, &metadata, &timeline).await;
         entry.end(&result);
         let (message, taken) = match result {
-            Ok((answer, taken)) => (oip::in_stream(&answer), Some(taken)),
+            Ok((answer, taken, _)) => (oip::in_stream(&answer), Some(taken)),
             Err(error) if fatal => return Answered { message: Rope::default(), fatal: Some(error), taken: None },
             Err(error) => (oip::failed_in_stream(status::cut(error.message()), &id), None),
         };

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
@@ -126,6 +126,7 @@ impl<P: Place> Shared<P> {
         self.gauges.wait(wait);
         let load = &mut response.execution.load;
         (load.waiting, load.wait) = (state.queue.len() as u32, wait);
+        (load.run, load.row) = line(state.queue.cost(), work);
     }
 }
 
@@ -143,6 +144,14 @@ impl<P: Place> State<P> {
         }
         abandoned
     }
+}
+
+/// What runs of that shape are predicted to take, and each row in them.
+fn line(cost: &Cost, work: Work) -> (Duration, Duration) {
+    let by_row = work.elements / work.rows.max(1);
+    let of = |rows: usize| cost.predict(Work { rows, elements: by_row * rows, ..work }).unwrap_or_default();
+    let (run, with_row) = (of(0), of(1));
+    (run, with_row.saturating_sub(run))
 }
 
 /// Which part of the time by row a run would save that had `more` rows.

@@ -37,6 +37,8 @@ settings! {
         models: Option<PathBuf> = None => "\"models\"",
         /// Whether clients may load and unload models (RepositoryModelLoad, RepositoryModelUnload).
         allow_model_control: bool = true,
+        /// Whether good unary answers end with a report of how busy their model is, for balancers (ORCA).
+        load_report: bool = false,
     }
     tables {
         /// How much is taken on at one time. What is over a limit is refused at once.

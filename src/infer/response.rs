@@ -59,4 +59,8 @@ pub struct LoadReport {
     pub execution: Duration,
     /// How long a call that comes now is predicted to wait.
     pub wait: Duration,
+    /// What a run is predicted to take beside its rows.
+    pub run: Duration,
+    /// What each row of a run is predicted to take.
+    pub row: Duration,
 }

@@ -87,6 +87,7 @@ fn rules(config: &Config) -> Rules {
             first_byte: http2.first_byte_timeout.get(),
             min_rate: http2.min_body_rate.get(),
         },
+        load_report: config.load_report,
         stream_in_flight: limits.stream_in_flight,
         stream_idle: http2.idle_timeout.unless_zero().unwrap_or(Duration::from_secs(365 * 24 * 3600)),
     }

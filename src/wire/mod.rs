@@ -5,6 +5,8 @@ mod elements;
 mod message;
 /// The Open Inference Protocol's hot messages.
 pub mod oip;
+/// Load reports for balancers.
+pub mod orca;
 /// Protobuf's wire format.
 pub mod protobuf;
 #[cfg(test)]

@@ -151,6 +151,17 @@ async fn a_server_that_stops_is_live_and_not_ready_to_its_end() {
 }
 
 #[tokio::test]
+async fn answers_carry_a_load_report_where_it_is_wanted() {
+    for wanted in [true, false] {
+        let serving = Serving::with([Model::echo()], |config| config.load_report = wanted).await;
+        let answer = serving.raw().await.call(INFER, &[], framed(&echo(&[1.0]))).await;
+        assert_eq!(answer.code(), Code::Ok);
+        assert_eq!(answer.get("endpoint-load-metrics-bin").is_some(), wanted);
+        serving.finish().await;
+    }
+}
+
+#[tokio::test]
 async fn metrics_tell_what_batching_did() {
     let serving = Serving::of([Model::identity("rows", DType::Fp32, &[FREE, 1])]).await;
     let raw = serving.raw().await;
