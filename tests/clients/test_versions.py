@@ -85,7 +85,7 @@ def test_a_version_that_is_listed_and_not_there_is_told(serve, counted, triton_c
     assert factor(client) == (1, 1)
     models = client.get_model_repository_index().models
     assert [(each.version, each.state) for each in models] == [("1", "READY"), ("5", "UNAVAILABLE")]
-    assert "model.toml" in models[1].reason
+    assert "versions" in models[1].reason and "no folder" in models[1].reason
     with refused(grpc.StatusCode.UNAVAILABLE, "5"):
         factor(client, "5")
 
