@@ -76,14 +76,10 @@ impl Side {
     }
 }
 
-/// CPU time of this process: it is all client.
+/// CPU time of this thread, on which the client is.
 fn own_cpu() -> Duration {
-    let tasks = std::fs::read_dir("/proc/self/task").expect("its threads");
-    let nanos = tasks.flatten().filter_map(|task| {
-        let told = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
-        told.split(' ').next()?.parse::<u64>().ok()
-    });
-    Duration::from_nanos(nanos.sum())
+    let told = std::fs::read_to_string("/proc/thread-self/schedstat").expect("its times");
+    Duration::from_nanos(told.split(' ').next().and_then(|nanos| nanos.parse().ok()).expect("a number"))
 }
 
 /// Rounds of two servers, interleaved.
@@ -134,6 +130,7 @@ pub async fn on_against_off(effort: Effort) {
 
 /// Server CPU of `mlp` with 128 in flight, against a bare tonic echo plus bare ONNX Runtime at the same mean batch.
 pub async fn against_the_floor(effort: Effort) {
+    let effort = effort.in_short_rounds();
     let calls = calls::mlp();
     let ours = Side::infergate("mlp", "", &calls, None).await;
     let echo = Process::myself("echo").await;
@@ -145,7 +142,7 @@ pub async fn against_the_floor(effort: Effort) {
         let before = echo.cpu();
         let done = together(&echoed, 128, effort.time).await.len() as f64;
         let tonic = (echo.cpu() - before).as_secs_f64() / done;
-        let run = bare.seconds_per_row(&calls[0], round.mean.round().max(1.0) as usize, effort.time / 3);
+        let run = bare.seconds_per_row(&calls[0], round.mean.round().max(1.0) as usize, effort.time);
         own.push(round.server * 1e6);
         floor.push((tonic + run) * 1e6);
         parts.push((tonic * 1e6, run * 1e6));
@@ -160,13 +157,14 @@ pub async fn against_the_floor(effort: Effort) {
 
 /// What the cores that the client leaves do, against the same cores with bare ONNX Runtime, call by call.
 pub async fn against_bare(model: &str, calls: Vec<Call>, effort: Effort) {
+    let effort = effort.in_short_rounds();
     let ours = Side::infergate(model, "", &calls, None).await;
     let mut bare = Bare::of(model);
     ours.round(32, effort.time).await;
     let cores = crate::cores() as f64;
     let (mut own, mut most, mut means, mut shares) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for _ in 0..effort.rounds {
-        let run = bare.seconds_per_row(&calls[0], 1, effort.time / 3);
+        let run = bare.seconds_per_row(&calls[0], 1, effort.time);
         let round = ours.round(32, effort.time).await;
         own.push(round.rate);
         most.push((cores - round.client) / run);
