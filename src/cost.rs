@@ -31,7 +31,6 @@ pub struct Fit {
     square: f64,
     product: f64,
     slope: Option<f64>,
-    deviation: f64,
     runs: u32,
     outliers: u32,
     last: Option<Instant>,
@@ -48,7 +47,6 @@ impl Fit {
                 *self = Fit::default();
             } else {
                 nanos = bounded;
-                self.deviation += ((nanos - predicted).abs() - self.deviation) / 16.0;
             }
         }
         for (sum, newest) in [
@@ -86,11 +84,6 @@ impl Fit {
             None => mean_time * (size / mean_size.max(1.0)).max(1.0),
         };
         Some(Duration::from_nanos(nanos as u64))
-    }
-
-    /// By how much predictions were off, on average.
-    pub fn deviation(&self) -> Duration {
-        Duration::from_nanos(self.deviation as u64)
     }
 
     /// The size beyond which a larger run saves next to nothing of the time by size, where `beside` is what every
@@ -154,11 +147,6 @@ impl Cost {
     pub fn predict(&self, work: Work) -> Option<Duration> {
         let own = self.shapes.get(&work.shape).and_then(|fit| fit.predict(work.rows as f64));
         own.or_else(|| self.any.predict(work.elements as f64))
-    }
-
-    /// By how much predictions were off, on average.
-    pub fn deviation(&self) -> Duration {
-        self.any.deviation()
     }
 
     /// The rows beyond which a larger run of that shape saves next to nothing by row, at least 2; where runs are not

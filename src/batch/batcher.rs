@@ -287,11 +287,9 @@ impl<P: Place> State<P> {
         }
         let last_level = level + 1 == rules.levels.len();
         if last_level && !self.queue.is_empty() && self.queue.is_hopeless(&entry.calls[0].1, wait + margin, now) {
-            let (left, wait) = (entry.left(now).as_millis(), wait.as_millis());
-            return Err(Error::overloaded(
-                format!("the calls that wait take about {wait} ms, and this one has {left} ms"),
-                self.wait(),
-            ));
+            let (left, takes) = (entry.left(now).as_millis(), wait.as_millis());
+            let message = format!("the calls that wait take about {takes} ms, and this one has {left} ms");
+            return Err(Error::overloaded(message, wait));
         }
         Ok(())
     }

@@ -49,6 +49,9 @@ pub(super) struct Waiting {
 impl Waiting {
     /// Bytes of its inputs with every padded dimension at its bucket.
     pub(super) fn padded_bytes(&self) -> usize {
+        if self.padded_elements == self.elements {
+            return self.bytes;
+        }
         let bytes = self.bytes as u128 * self.padded_elements as u128 / self.elements.max(1) as u128;
         usize::try_from(bytes).unwrap_or(usize::MAX)
     }
