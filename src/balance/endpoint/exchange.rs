@@ -1,0 +1,113 @@
+//! One call over one connection, and what its end means.
+
+use std::fmt;
+
+use bytes::Bytes;
+use h2::client::ResponseFuture;
+use h2::{Reason, SendStream};
+use http::header::{CONTENT_TYPE, TE, USER_AGENT};
+use http::uri::{Authority, Parts, PathAndQuery, Scheme};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
+
+use super::Failed;
+use super::answer::{Assembly, Reply};
+use super::connection::Owed;
+use crate::error::{Error, Kind};
+
+/// Whether a backend may have begun to run a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ran {
+    /// It did not, for certain.
+    Never,
+    /// Nobody can tell.
+    Maybe,
+}
+
+/// The head of a call.
+pub(super) fn request(
+    authority: &Authority,
+    scheme: &Scheme,
+    path: &PathAndQuery,
+    headers: HeaderMap,
+) -> Request<()> {
+    let mut uri = Parts::default();
+    uri.scheme = Some(scheme.clone());
+    uri.authority = Some(authority.clone());
+    uri.path_and_query = Some(path.clone());
+    let mut request = Request::new(());
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = Uri::from_parts(uri).expect("it has all of its parts");
+    *request.headers_mut() = headers;
+    let headers = request.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert(TE, HeaderValue::from_static("trailers"));
+    headers.insert(USER_AGENT, HeaderValue::from_static(concat!("infergate/", env!("CARGO_PKG_VERSION"))));
+    request
+}
+
+/// A call whose request was handed to the connection. Dropping it cancels the call at the backend.
+pub(super) struct Exchange {
+    response: ResponseFuture,
+    _stream: SendStream<Bytes>,
+    owed: Owed,
+}
+
+impl Exchange {
+    pub(super) fn new(response: ResponseFuture, stream: SendStream<Bytes>, owed: Owed) -> Exchange {
+        Exchange { response, _stream: stream, owed }
+    }
+
+    /// Waits for the answer, of `limit` bytes at most.
+    pub(super) async fn finish(self, limit: usize) -> Result<Reply, Lost> {
+        let (head, mut body) = self.response.await?.into_parts();
+        if head.status != StatusCode::OK {
+            return Err(Lost::wrong(format!("it answered with HTTP status {}", head.status.as_u16())));
+        }
+        let mut assembly = Assembly::default();
+        while let Some(frame) = body.data().await {
+            let frame = frame?;
+            let _ = body.flow_control().release_capacity(frame.len());
+            assembly.take(frame, limit).map_err(Lost::wrong)?;
+        }
+        let trailers = body.trailers().await?;
+        self.owed.settled();
+        let message = assembly.finish().map_err(Lost::wrong)?;
+        Ok(Reply { message, trailers: trailers.unwrap_or(head.headers) })
+    }
+}
+
+/// Why there is no answer.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Lost {
+    why: String,
+    kind: Kind,
+    ran: Ran,
+}
+
+impl Lost {
+    /// Nothing was sent.
+    pub(super) fn never(error: &impl fmt::Display) -> Lost {
+        Lost { why: error.to_string(), kind: Kind::BackendLost, ran: Ran::Never }
+    }
+
+    fn wrong(why: String) -> Lost {
+        Lost { why, kind: Kind::Engine, ran: Ran::Maybe }
+    }
+
+    pub(super) fn of(self, backend: &str) -> Failed {
+        let message = format!("backend {backend} was lost with the call: {}", self.why);
+        let message = if self.kind == Kind::Engine { format!("backend {backend}: {}", self.why) } else { message };
+        Failed { error: Error::new(self.kind, message), ran: self.ran }
+    }
+}
+
+impl From<h2::Error> for Lost {
+    fn from(error: h2::Error) -> Lost {
+        // A stream that was refused, and one that is above the last that a backend on its way out will serve, was not
+        // looked at (RFC 9113, 8.7 and 6.8). A GOAWAY with an error ends also streams that were.
+        let refused = error.is_remote() && error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM);
+        let above = error.is_remote() && error.is_go_away() && error.reason() == Some(Reason::NO_ERROR);
+        let ran = if refused || above { Ran::Never } else { Ran::Maybe };
+        Lost { why: error.to_string(), kind: Kind::BackendLost, ran }
+    }
+}

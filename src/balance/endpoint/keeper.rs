@@ -1,0 +1,92 @@
+//! Keeps an endpoint connected: dials, dials again, and opens another connection where calls find all streams taken.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+
+use super::connection::Connection;
+use super::dial::Destination;
+use super::redial::Redial;
+use super::{Connectivity, Endpoint};
+
+/// Keeps `endpoint` connected for as long as it is polled.
+pub(super) async fn keep(endpoint: Arc<Endpoint>, to: Destination) {
+    let mut redial = Redial::default();
+    // Each of the few connections ends once.
+    let (ended, mut ends) = mpsc::channel::<String>(endpoint.rules.connections.max(1));
+    loop {
+        let tell = ended.clone();
+        let dialled = Connection::dial(&to, &endpoint, move |why| _ = tell.try_send(why)).await;
+        let why = match dialled {
+            Ok(connection) => {
+                redial = Redial::default();
+                endpoint.put(connection);
+                endpoint.tell(Connectivity::Connected);
+                match endpoint.until_wanting(&mut ends).await {
+                    Next::More => continue,
+                    Next::Lost(why) => why,
+                }
+            }
+            // Others may still be open: then this was one more than the backend takes, or a moment's failure.
+            Err(why) => why,
+        };
+        if !endpoint.has_open() {
+            endpoint.tell(Connectivity::Lost(why));
+        }
+        sleep(redial.next(fastrand::f64())).await;
+    }
+}
+
+/// Why another connection is dialled.
+enum Next {
+    /// Calls want more streams, or another connection in place of one that is on its way out.
+    More,
+    /// None is open any more.
+    Lost(String),
+}
+
+impl Endpoint {
+    fn put(&self, connection: Connection) {
+        let mut connections: Vec<_> = self.connections.load().iter().filter(|known| known.is_open()).cloned().collect();
+        connections.push(Arc::new(connection));
+        self.connections.store(Arc::new(connections));
+    }
+
+    /// Lets go of connections that have ended.
+    fn sweep(&self) {
+        let open = self.connections.load().iter().filter(|known| known.is_open()).cloned().collect();
+        self.connections.store(Arc::new(open));
+    }
+
+    fn has_open(&self) -> bool {
+        self.connections.load().iter().any(|connection| connection.is_open())
+    }
+
+    fn tell(&self, connectivity: Connectivity) {
+        self.connectivity.send_if_modified(|known| {
+            let is_new = *known != connectivity;
+            *known = connectivity;
+            is_new
+        });
+    }
+
+    async fn until_wanting(&self, ends: &mut mpsc::Receiver<String>) -> Next {
+        loop {
+            tokio::select! {
+                Some(why) = ends.recv() => {
+                    self.sweep();
+                    if !self.has_open() {
+                        return Next::Lost(why);
+                    }
+                }
+                () = self.wanting.notified() => {
+                    self.sweep();
+                    if self.connections.load().len() < self.rules.connections {
+                        return Next::More;
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! One backend that is dialled: its connections, kept up, and calls over them. The only home of the HTTP/2 client.
+//!
+//! `dial` makes a connection, `connection` is one and watches its life, `keeper` keeps as many of them as are needed,
+//! `exchange` is one call over one, `ask` lets generated clients put questions that are no calls.
+
+mod answer;
+mod ask;
+mod connection;
+mod dial;
+mod exchange;
+mod keeper;
+mod redial;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytestring::ByteString;
+use http::HeaderMap;
+use http::uri::{Authority, PathAndQuery, Scheme};
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
+
+pub use answer::Reply;
+pub use ask::Asking;
+pub use dial::{Dial, Io, TlsFiles, over_tcp};
+pub use exchange::Ran;
+
+use crate::discover::Backend;
+use crate::error::{Error, Kind};
+use crate::tensor::Rope;
+use connection::{Connection, Vitals};
+
+/// How endpoints are dialled and watched.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// How long a connection may take to come up, TLS and HTTP/2 included.
+    pub connect_timeout: Duration,
+    /// The least time without a byte from a backend that owes answers until it is asked whether it lives. Where its
+    /// answers take longer than that, three times as long as those.
+    pub silence: Duration,
+    /// How long it may take to answer that; then its connection is given up with the calls on it.
+    pub ping_timeout: Duration,
+    /// Connections to one endpoint. More than one is opened only where the calls of one are all that the backend takes.
+    pub connections: usize,
+    /// Bytes that may be under way in one answer, and in all on one connection, before they are read.
+    pub windows: (u32, u32),
+    /// The largest answer.
+    pub message_size: usize,
+}
+
+/// Whether calls can go to an endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Connectivity {
+    /// It is dialled for the first time.
+    Dialling,
+    /// There is a connection.
+    Connected,
+    /// There is none, for this reason. It is dialled again.
+    Lost(String),
+}
+
+/// A call that got no answer, and whether the backend may have begun to run it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failed {
+    /// What happened.
+    pub error: Error,
+    /// Whether it may have run.
+    pub ran: Ran,
+}
+
+/// A backend that is dialled. Dropping it closes its connections.
+pub struct Endpoint {
+    address: SocketAddr,
+    name: ByteString,
+    authority: Authority,
+    scheme: Scheme,
+    rules: Arc<Rules>,
+    connections: ArcSwap<Vec<Arc<Connection>>>,
+    connectivity: watch::Sender<Connectivity>,
+    in_flight: AtomicUsize,
+    vitals: Arc<Vitals>,
+    /// Calls found every stream taken, or a connection on its way out.
+    wanting: Notify,
+}
+
+/// An endpoint that is kept connected for as long as this is held.
+pub struct Kept {
+    endpoint: Arc<Endpoint>,
+    keeper: JoinHandle<()>,
+}
+
+impl Kept {
+    /// Dials `backend` and keeps it connected. Runs on the runtime that it is called in.
+    pub fn start(backend: &Backend, dial: Dial, rules: Arc<Rules>) -> Kept {
+        let endpoint = Arc::new(Endpoint::new(backend, dial.scheme(), rules));
+        let keeper = tokio::spawn(keeper::keep(endpoint.clone(), dial.to(backend)));
+        Kept { endpoint, keeper }
+    }
+
+    /// The endpoint.
+    pub fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.endpoint
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.keeper.abort();
+        // Calls in flight hold their connections and finish.
+        self.endpoint.connections.store(Arc::default());
+        self.endpoint.connectivity.send_replace(Connectivity::Lost("no longer discovered".into()));
+    }
+}
+
+impl Endpoint {
+    fn new(backend: &Backend, scheme: Scheme, rules: Arc<Rules>) -> Endpoint {
+        let address = backend.address.to_string();
+        let host = backend.host.as_ref().map(|host| format!("{host}:{}", backend.address.port()));
+        let plain = Authority::try_from(address).expect("a socket address is an authority");
+        Endpoint {
+            address: backend.address,
+            name: backend.name.clone(),
+            authority: host.and_then(|host| Authority::try_from(host).ok()).unwrap_or(plain),
+            scheme,
+            rules,
+            connections: ArcSwap::default(),
+            connectivity: watch::Sender::new(Connectivity::Dialling),
+            in_flight: AtomicUsize::new(0),
+            vitals: Arc::default(),
+            wanting: Notify::new(),
+        }
+    }
+
+    /// Where it is.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What people call it.
+    pub fn name(&self) -> &ByteString {
+        &self.name
+    }
+
+    /// Calls on their way.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.load(Relaxed)
+    }
+
+    /// Whether it can be called, and changes of that.
+    pub fn connectivity(&self) -> watch::Receiver<Connectivity> {
+        self.connectivity.subscribe()
+    }
+
+    /// Whether a call would find a connection that answers as far as is known.
+    pub fn is_reachable(&self) -> bool {
+        !self.vitals.is_suspected() && self.connections.load().iter().any(|connection| connection.is_open())
+    }
+
+    /// Calls `path` with `message` (framed for gRPC) and `headers`, to which those that HTTP/2 and gRPC ask for are
+    /// added. Dropping the future cancels the call.
+    ///
+    /// # Errors
+    /// What kept the answer from coming. A refusal by the backend is no error here but a [`Reply`].
+    pub async fn call(&self, path: &PathAndQuery, headers: HeaderMap, message: Rope) -> Result<Reply, Failed> {
+        let _counted = Counted::begin(&self.in_flight);
+        let mut tried = 0;
+        loop {
+            let connection = self.connection().ok_or_else(|| self.unreachable())?;
+            let request = exchange::request(&self.authority, &self.scheme, path, headers.clone());
+            match connection.begin(request, &message) {
+                Ok(stream) => return stream.finish(self.rules.message_size).await.map_err(|lost| lost.of(&self.name)),
+                // It was on its way out; nothing was sent. Another may be there already.
+                Err(error) => {
+                    connection.close();
+                    self.wanting.notify_one();
+                    tried += 1;
+                    if tried > self.rules.connections {
+                        return Err(exchange::Lost::never(&error).of(&self.name));
+                    }
+                }
+            }
+        }
+    }
+
+    /// The open connection with the fewest calls. Where even that one is full another one is asked for.
+    fn connection(&self) -> Option<Arc<Connection>> {
+        let connections = self.connections.load();
+        let open = connections.iter().filter(|connection| connection.is_open());
+        let connection = open.min_by_key(|connection| connection.in_flight())?;
+        if connection.is_full() {
+            self.wanting.notify_one();
+        }
+        Some(connection.clone())
+    }
+
+    fn unreachable(&self) -> Failed {
+        let why = match &*self.connectivity.borrow() {
+            Connectivity::Lost(why) => why.clone(),
+            _ => "it is being connected".to_owned(),
+        };
+        let message = format!("backend {} is not connected: {why}", self.name);
+        Failed { error: Error::new(Kind::NoBackend, message), ran: Ran::Never }
+    }
+}
+
+/// Counts a call for as long as it lives.
+struct Counted<'a>(&'a AtomicUsize);
+
+impl<'a> Counted<'a> {
+    fn begin(count: &'a AtomicUsize) -> Counted<'a> {
+        count.fetch_add(1, Relaxed);
+        Counted(count)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+
+#[cfg(test)]
+mod tests;
