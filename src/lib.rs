@@ -18,6 +18,8 @@ pub mod compute;
 
 /// What the process was told.
 pub mod config;
+/// Who exists.
+pub mod discover;
 /// What is served: the repository, settings, versions.
 pub mod models;
 /// What happened: counts and statistics.
