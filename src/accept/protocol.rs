@@ -99,7 +99,10 @@ impl Protocol for OpenInference {
     }
 
     fn encode(response: &InferResponse, reply: &OpenInferenceReply) -> Rope {
-        oip::encode(response, &reply.id, reply.form)
+        match &response.received {
+            Some(message) if oip::mirrors(message, &reply.id, reply.form) => oip::forward(message),
+            _ => oip::encode(response, &reply.id, reply.form),
+        }
     }
 }
 

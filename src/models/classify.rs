@@ -71,6 +71,8 @@ impl<F: Future<Output = Result<InferResponse>>> Future for Classifying<F> {
             for output in response.outputs.iter_mut().filter(|output| *output.name() == name) {
                 *output =
                     classify(output, count, labels).map_err(|error| error.within(format_args!("output {name:?}")))?;
+                // The message has the tensor still.
+                response.received = None;
             }
         }
         Poll::Ready(Ok(response))

@@ -1,6 +1,6 @@
 //! A gRPC message as it is written: a prefix, small fields put together, large ones shared.
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 
 use super::protobuf::put_head;
 use crate::tensor::Rope;
@@ -22,13 +22,25 @@ pub(super) struct MessageWriter {
 
 impl Default for MessageWriter {
     fn default() -> Self {
-        let mut pending = BytesMut::with_capacity(PREFIX + 251);
-        pending.resize(PREFIX, 0);
-        MessageWriter { first: None, rest: Rope::default(), pending }
+        MessageWriter::with_room_for(251)
     }
 }
 
+/// A message as it is, with a prefix.
+pub(super) fn framed(message: &Bytes) -> Rope {
+    let mut writer = MessageWriter::with_room_for(if message.len() <= SMALL { message.len() } else { 0 });
+    writer.put(&Rope::from(message.clone()));
+    writer.finish()
+}
+
 impl MessageWriter {
+    /// A message whose small fields will take so many bytes.
+    fn with_room_for(small: usize) -> MessageWriter {
+        let mut pending = BytesMut::with_capacity(PREFIX + small);
+        pending.resize(PREFIX, 0);
+        MessageWriter { first: None, rest: Rope::default(), pending }
+    }
+
     /// Where small fields are written.
     pub(super) fn head(&mut self) -> &mut BytesMut {
         &mut self.pending

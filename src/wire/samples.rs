@@ -80,10 +80,11 @@ pub(super) fn answer(outputs: impl IntoIterator<Item = Tensor>, parameters: Para
     let composition = Composition { rows, elements: 1, padding: 0, closed: Close::SlotFree };
     InferResponse {
         model: "resnet".parse().unwrap(),
-        version: Version::new(7).unwrap(),
+        version: Version::new(7),
         outputs: outputs.into_iter().collect(),
         parameters,
         rows,
+        received: None,
         execution: Execution { batch, composition, members, device, taken: now, merged: now, executed: now, load },
     }
 }

@@ -110,8 +110,8 @@ fn response(outputs: SmallVec<[Tensor; 1]>) -> InferResponse {
     let (device, load) = ("script".into(), LoadReport::default());
     let execution =
         Execution { batch: 1, composition, members: 1, device, taken: now, merged: now, executed: now, load };
-    let (model, version) = (ModelName::new("m".into()).unwrap(), Version::new(1).unwrap());
-    InferResponse { model, version, outputs, parameters: Default::default(), rows: 1, execution }
+    let (model, version, received) = (ModelName::new("m".into()).unwrap(), Version::new(1), None);
+    InferResponse { model, version, outputs, parameters: Default::default(), rows: 1, received, execution }
 }
 
 proptest! {

@@ -61,10 +61,11 @@ fn answer(output: Tensor) -> InferResponse {
     let device = "cpu".into();
     InferResponse {
         model: "digits".parse().unwrap(),
-        version: Version::new(1).unwrap(),
+        version: Version::new(1),
         outputs: [output].into_iter().collect(),
         parameters: Default::default(),
         rows: 1,
+        received: Some("as it came".into()),
         execution: Execution {
             batch: 1,
             composition,
