@@ -11,7 +11,7 @@ pub mod orca;
 /// Protobuf's wire format.
 pub mod protobuf;
 #[cfg(test)]
-mod samples;
+pub(crate) mod samples;
 #[cfg(test)]
 mod scramble;
 /// Failures as gRPC statuses, and back.

@@ -73,7 +73,7 @@ pub(super) fn model_name() -> impl Strategy<Value = String> {
 }
 
 /// An answer of `resnet` version 7.
-pub(super) fn answer(outputs: impl IntoIterator<Item = Tensor>, parameters: Parameters) -> InferResponse {
+pub(crate) fn answer(outputs: impl IntoIterator<Item = Tensor>, parameters: Parameters) -> InferResponse {
     let now = Instant::now();
     let load = LoadReport { execution: Duration::from_millis(1), ..LoadReport::default() };
     let (batch, rows, members, device) = (1, 1, 1, "cpu".into());

@@ -23,8 +23,8 @@ const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 /// Milliseconds after which trying again may help, or -1 where it should not be tried (gRFC A6).
 const PUSHBACK: &str = "grpc-retry-pushback-ms";
 
-/// Which kind of failure it was, by [`Kind::name`], where the code alone would be taken for another: a gateway has to
-/// know whether a call that it may try elsewhere can have run.
+/// Which kind of failure it was, by [`Kind::name`], where the code alone does not say: a gateway has to know whether the
+/// call can have run before it tries it elsewhere.
 const FAILURE: &str = "infergate-failure";
 
 /// The code of each kind of failure.
@@ -44,6 +44,11 @@ pub fn code(kind: Kind) -> Code {
     }
 }
 
+/// Whether other kinds have the same code.
+fn shares_its_code(kind: Kind) -> bool {
+    Kind::ALL.iter().any(|other| *other != kind && code(*other) == code(kind))
+}
+
 impl From<Error> for tonic::Status {
     fn from(error: Error) -> tonic::Status {
         let (code, message) = (code(error.kind()), cut(error.message()));
@@ -57,7 +62,7 @@ impl From<Error> for tonic::Status {
         } else if error.forbids_retry() {
             metadata.insert(PUSHBACK, MetadataValue::from_static("-1"));
         }
-        if failure::plain(code) != error.kind() {
+        if shares_its_code(error.kind()) {
             metadata.insert(FAILURE, MetadataValue::from_static(error.kind().name()));
         }
         status

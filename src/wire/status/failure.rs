@@ -23,10 +23,9 @@ const LONGEST: Duration = Duration::from_secs(24 * 3600);
 /// not exist have none, and are `Engine` (INTERNAL); OUT_OF_RANGE, with which some servers refuse large messages, is
 /// `TooLarge`.
 ///
-/// Several kinds are UNAVAILABLE. A server of ours says which. Of others it is `NotReady` where they say when to come
-/// back, else `BackendLost`: the call may have run, and a proxy in between may have lost it.
-///
-/// `BackendLost` too where there is no status.
+/// Where several kinds have a code, a server of ours names the kind. RESOURCE_EXHAUSTED of others is `Overloaded`, and
+/// UNAVAILABLE is `NotReady` where they say when to come back, else `BackendLost`: the call may have run, since a proxy in
+/// between may have lost it. That it is too where there is no status.
 pub fn failure(trailers: &HeaderMap) -> Result<()> {
     let Some(status) = trailers.get(GRPC_STATUS) else {
         return Err(Error::new(Kind::BackendLost, "the backend's answer ended without a status"));
@@ -36,7 +35,7 @@ pub fn failure(trailers: &HeaderMap) -> Result<()> {
         return Ok(());
     }
     let hint = Hint::of(trailers);
-    let error = Error::new(told(trailers, code).unwrap_or_else(|| read(code, hint)), message(trailers, code));
+    let error = Error::new(told(trailers, code).unwrap_or_else(|| understood(code, hint)), message(trailers, code));
     Err(match hint {
         Hint::None => error,
         Hint::After(wait) => error.after(wait),
@@ -50,12 +49,8 @@ fn told(trailers: &HeaderMap, status: Code) -> Option<Kind> {
     Kind::ALL.into_iter().find(|kind| name == kind.name() && code(*kind) == status)
 }
 
-/// The kind that a code stands for where nothing else is said.
-pub(super) fn plain(status: Code) -> Kind {
-    read(status, Hint::None)
-}
-
-fn read(code: Code, hint: Hint) -> Kind {
+/// The kind that a code stands for where its server does not name one.
+fn understood(code: Code, hint: Hint) -> Kind {
     match code {
         Code::InvalidArgument => Kind::Invalid,
         Code::NotFound => Kind::UnknownModel,
@@ -175,3 +170,5 @@ fn percent_decoded(encoded: &[u8]) -> Cow<'_, [u8]> {
     decoded.into()
 }
 
+#[cfg(test)]
+mod tests;
