@@ -66,6 +66,46 @@ pub enum Retry {
 }
 
 impl Kind {
+    /// Every kind.
+    pub const ALL: [Kind; 15] = [
+        Kind::Invalid,
+        Kind::UnknownModel,
+        Kind::NotReady,
+        Kind::Unloadable,
+        Kind::TooLarge,
+        Kind::Overloaded,
+        Kind::Late,
+        Kind::Cancelled,
+        Kind::NoBackend,
+        Kind::BackendLost,
+        Kind::Draining,
+        Kind::Unauthenticated,
+        Kind::Forbidden,
+        Kind::Unsupported,
+        Kind::Engine,
+    ];
+
+    /// Its name, such as `unknown_model`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Invalid => "invalid",
+            Kind::UnknownModel => "unknown_model",
+            Kind::NotReady => "not_ready",
+            Kind::Unloadable => "unloadable",
+            Kind::TooLarge => "too_large",
+            Kind::Overloaded => "overloaded",
+            Kind::Late => "late",
+            Kind::Cancelled => "cancelled",
+            Kind::NoBackend => "no_backend",
+            Kind::BackendLost => "backend_lost",
+            Kind::Draining => "draining",
+            Kind::Unauthenticated => "unauthenticated",
+            Kind::Forbidden => "forbidden",
+            Kind::Unsupported => "unsupported",
+            Kind::Engine => "engine",
+        }
+    }
+
     /// Whose doing it was.
     pub fn blame(self) -> Blame {
         use Kind::*;
@@ -94,13 +134,21 @@ impl Kind {
 pub struct Error {
     kind: Kind,
     message: Cow<'static, str>,
-    retry_after: Option<Duration>,
+    again: Again,
+}
+
+/// What whoever failed a call said about trying again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Again {
+    Unsaid,
+    After(Duration),
+    Never,
 }
 
 impl Error {
     /// A failure of `kind`, explained by `message` (lower case, no full stop).
     pub fn new(kind: Kind, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { kind, message: message.into(), retry_after: None }
+        Self { kind, message: message.into(), again: Again::Unsaid }
     }
 
     /// The request is wrong.
@@ -115,7 +163,7 @@ impl Error {
 
     /// Refused for want of room; `retry_after` is the predicted wait.
     pub fn overloaded(message: impl Into<Cow<'static, str>>, retry_after: Duration) -> Self {
-        Self { retry_after: Some(retry_after), ..Self::new(Kind::Overloaded, message) }
+        Self::new(Kind::Overloaded, message).after(retry_after)
     }
 
     /// The deadline has passed while `doing` (a present participle: "waiting for an instance").
@@ -135,7 +183,30 @@ impl Error {
 
     /// When trying again may help, where that is known.
     pub fn retry_after(&self) -> Option<Duration> {
-        self.retry_after
+        match self.again {
+            Again::After(wait) => Some(wait),
+            Again::Unsaid | Again::Never => None,
+        }
+    }
+
+    /// The same failure, of which is known that trying again may help after `wait`.
+    pub fn after(self, wait: Duration) -> Self {
+        Self { again: Again::After(wait), ..self }
+    }
+
+    /// The same failure of somebody who asks that the call is not tried again, whatever its kind says.
+    pub fn never_again(self) -> Self {
+        Self { again: Again::Never, ..self }
+    }
+
+    /// Whether somebody asked that the call is not tried again.
+    pub fn forbids_retry(&self) -> bool {
+        self.again == Again::Never
+    }
+
+    /// Whether the same call may be tried again: as its kind says, unless somebody asked for the opposite.
+    pub fn retry(&self) -> Retry {
+        if self.forbids_retry() { Retry::Never } else { self.kind.retry() }
     }
 
     /// The same failure with `prefix: ` before its sentence, for context known only further out.
@@ -162,6 +233,20 @@ mod tests {
         assert_eq!(Kind::Overloaded.retry(), Retry::Safe);
         assert_eq!(Kind::BackendLost.retry(), Retry::IfPure);
         assert_eq!(Kind::Invalid.retry(), Retry::Never);
+    }
+
+    #[test]
+    fn nothing_is_tried_again_against_a_request_not_to() {
+        let error = Error::overloaded("full", Duration::from_millis(5));
+        assert_eq!((error.retry(), error.retry_after()), (Retry::Safe, Some(Duration::from_millis(5))));
+        let error = error.never_again();
+        assert_eq!((error.retry(), error.retry_after(), error.forbids_retry()), (Retry::Never, None, true));
+    }
+
+    #[test]
+    fn every_kind_has_a_name_of_its_own() {
+        let names: std::collections::HashSet<_> = Kind::ALL.iter().map(|kind| kind.name()).collect();
+        assert_eq!(names.len(), Kind::ALL.len());
     }
 
     #[test]

@@ -19,12 +19,12 @@ use tower::{Service, ServiceExt};
 use super::answer::Answer;
 use super::calls::Calls;
 use super::metadata::Metadata;
-use super::names::GRPC_TIMEOUT;
 use super::protocol::{OpenInference, TensorFlowServing};
 use super::stream::Answers;
 use super::unserved;
 use crate::error::Error;
 use crate::infer::Infer;
+use crate::wire::timeout::GRPC_TIMEOUT;
 
 type TonicService = BoxCloneSyncService<Request<Incoming>, Response<tonic::body::Body>, Infallible>;
 

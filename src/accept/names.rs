@@ -4,9 +4,7 @@ use http::HeaderName;
 
 use crate::wire::orca;
 
-pub(super) const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 pub(super) const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 pub(super) const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
-pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 pub(super) const LOAD_REPORT: HeaderName = HeaderName::from_static(orca::TRAILER);
 pub(super) const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");

@@ -99,7 +99,10 @@ impl Protocol for OpenInference {
     }
 
     fn encode(response: &InferResponse, reply: &OpenInferenceReply) -> Rope {
-        oip::encode(response, &reply.id, reply.form)
+        match &response.received {
+            Some(message) if oip::mirrors(message, &reply.id, reply.form) => oip::forward(message),
+            _ => oip::encode(response, &reply.id, reply.form),
+        }
     }
 }
 
@@ -119,5 +122,47 @@ impl Protocol for TensorFlowServing {
 
     fn encode(response: &InferResponse, form: &tfs::Form) -> Rope {
         tfs::encode(response, *form)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::samples::answer;
+
+    /// A backend's answer, forwarded or not: what is sent for it to a caller who gave this id and form.
+    fn sent(received: oip::Form, id: &'static str, form: oip::Form) -> (Rope, InferResponse) {
+        let tensor = |name: &'static str, len: usize| {
+            let shape = crate::tensor::Shape::new(&[len as i64]).unwrap();
+            Tensor::new(name.into(), crate::tensor::DType::Uint8, shape, vec![7; len].into()).unwrap()
+        };
+        let mut response = answer([tensor("y", 100_000)], Parameters::default());
+        let message = oip::encode(&response, "mine", received);
+        response.received = Some(message.slice(crate::wire::PREFIX..message.len()).to_bytes());
+        (OpenInference::encode(&response, &OpenInferenceReply { id: id.into(), form }), response)
+    }
+
+    fn shares(sent: &Rope, received: &Bytes) -> bool {
+        sent.parts().iter().any(|part| part.as_ptr() == received.as_ptr())
+    }
+
+    #[test]
+    fn an_answer_that_nothing_has_changed_is_forwarded_where_it_is_the_callers() {
+        for form in [oip::Form::Raw, oip::Form::Typed] {
+            let (sent, mut response) = sent(form, "mine", form);
+            assert!(shares(&sent, response.received.as_ref().unwrap()));
+            response.received = None;
+            assert_eq!(sent, oip::encode(&response, "mine", form));
+        }
+    }
+
+    #[test]
+    fn an_answer_in_another_form_or_of_another_id_is_written_anew() {
+        use oip::Form::{Raw, Typed};
+        for (received, id, form) in [(Raw, "mine", Typed), (Typed, "mine", Raw), (Raw, "", Raw)] {
+            let (sent, response) = sent(received, id, form);
+            assert!(!shares(&sent, response.received.as_ref().unwrap()));
+            assert_eq!(sent, oip::encode(&response, id, form));
+        }
     }
 }

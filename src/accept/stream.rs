@@ -18,12 +18,12 @@ use super::budget::Taken;
 use super::calls::{Calls, Rules};
 use super::message::{BodyRules, Message, Messages};
 use super::metadata::Metadata;
-use super::names::GRPC_TIMEOUT;
 use super::phase::{Phase, PhaseWatch};
 use super::protocol::{OpenInference, Protocol};
 use crate::error::{Error, Kind, Result};
 use crate::infer::{Infer, Stage, Timeline};
 use crate::tensor::Rope;
+use crate::wire::timeout::GRPC_TIMEOUT;
 use crate::wire::{oip, status};
 
 type Reading<B> = Pin<Box<dyn Future<Output = (Messages<B>, Result<Option<Message>>)> + Send>>;

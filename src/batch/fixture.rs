@@ -272,8 +272,8 @@ fn response(outputs: SmallVec<[Tensor; 1]>, batch: &Batch, members: u32, taken: 
     let (composition, executed, load) = (batch.composition, now(), Default::default());
     let device = "script".into();
     let execution = Execution { batch: 1, composition, members, device, taken, merged: taken, executed, load };
-    let (model, version) = (ModelName::new("m".into()).unwrap(), Version::new(1).unwrap());
-    InferResponse { model, version, outputs, parameters: Default::default(), rows: 1, execution }
+    let (model, version, received) = (ModelName::new("m".into()).unwrap(), Version::new(1), None);
+    InferResponse { model, version, outputs, parameters: Default::default(), rows: 1, received, execution }
 }
 
 impl Place for Script {

@@ -138,6 +138,7 @@ fn emptied(response: &InferResponse) -> InferResponse {
         outputs: SmallVec::new(),
         parameters: response.parameters.clone(),
         rows: response.rows,
+        received: None,
         execution: response.execution.clone(),
     }
 }

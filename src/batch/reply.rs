@@ -86,7 +86,7 @@ impl Assembly {
         let rows = parts.iter().map(|part| part.rows).sum();
         let outputs = (0..parts[0].outputs.len()).map(|index| self.output(&parts, index)).collect::<Result<_>>()?;
         let mut whole = parts.swap_remove(latest);
-        (whole.rows, whole.outputs) = (rows, outputs);
+        (whole.rows, whole.outputs, whole.received) = (rows, outputs, None);
         self.timeline.end(Stage::Queue, first.unwrap_or(whole.execution.taken));
         self.timeline.end(Stage::Execute, whole.execution.executed);
         self.timeline.end(Stage::Split, now());

@@ -102,8 +102,8 @@ impl<P: Place> Shared<P> {
     /// everything twice.
     fn merge_no_more(&self, response: &InferResponse, error: &Error) {
         if !self.unmergeable.swap(true, Relaxed) {
-            let (model, version) = (&response.model, response.version);
-            tracing::error!(%model, %version, %error, "calls are merged no more");
+            let (model, version) = (&response.model, response.version.map(tracing::field::display));
+            tracing::error!(%model, version, %error, "calls are merged no more");
         }
     }
 

@@ -248,7 +248,8 @@ impl Shared {
             let execution = self.execution(&batch, [taken, merged, executed]);
             let Identity { model, version } = self.identity.clone();
             let (parameters, rows) = (Default::default(), batch.composition.rows);
-            Box::new(InferResponse { model, version, outputs: outputs.into(), parameters, rows, execution })
+            let (version, outputs, received) = (Some(version), outputs.into(), None);
+            Box::new(InferResponse { model, version, outputs, parameters, rows, received, execution })
         });
         (batch, result)
     }

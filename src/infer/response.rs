@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use bytestring::ByteString;
 use smallvec::SmallVec;
 
@@ -13,14 +14,17 @@ use crate::tensor::Tensor;
 pub struct InferResponse {
     /// The model that answered.
     pub model: ModelName,
-    /// The version that answered.
-    pub version: Version,
+    /// The version that answered; `None` where a backend named none, or one that is no number.
+    pub version: Option<Version>,
     /// What came out, in the order asked for, else in the model's.
     pub outputs: SmallVec<[Tensor; 1]>,
     /// Parameters of the answer.
     pub parameters: Parameters,
     /// Rows of this call along the batch axis; 1 where the model has no such axis.
     pub rows: usize,
+    /// The message as it came from a backend, where it may be forwarded. Whoever changes anything that is in it takes it
+    /// away.
+    pub received: Option<Bytes>,
     /// How it ran.
     pub execution: Execution,
 }

@@ -71,6 +71,8 @@ impl<F: Future<Output = Result<InferResponse>>> Future for Classifying<F> {
             for output in response.outputs.iter_mut().filter(|output| *output.name() == name) {
                 *output =
                     classify(output, count, labels).map_err(|error| error.within(format_args!("output {name:?}")))?;
+                // The message has the tensor still.
+                response.received = None;
             }
         }
         Poll::Ready(Ok(response))
@@ -175,6 +177,7 @@ impl std::fmt::Display for Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::samples::answer;
 
     fn floats(dims: &[i64], values: &[f32]) -> Tensor {
         let data: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
@@ -215,5 +218,19 @@ mod tests {
         let strings = Tensor::new("s".into(), DType::Bytes, Shape::new(&[1]).unwrap(), vec![0; 4].into()).unwrap();
         assert!(classify(&strings, 1, &[]).is_err());
         assert!(classify(&floats(&[], &[1.0]), 1, &[]).is_err());
+    }
+
+    #[tokio::test]
+    async fn an_answer_with_classes_is_not_the_message_that_came() {
+        for (classes, received) in [(Some(1), None), (None, Some("as it came".into()))] {
+            let response = InferResponse {
+                received: Some("as it came".into()),
+                ..answer([floats(&[2], &[1.0, 3.0])], Default::default())
+            };
+            let answer = std::future::ready(Ok(response));
+            let wanted = classes.map(|count| ("probs".into(), count)).into_iter().collect();
+            let classified = Classifying { answer, wanted, settings: Arc::default() }.await.unwrap();
+            assert_eq!(classified.received, received);
+        }
     }
 }

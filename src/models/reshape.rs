@@ -209,6 +209,8 @@ impl<F: Future<Output = Result<InferResponse>>> Future for Reshaping<F> {
             ReshapingProjected::Going { answer, reshapes } => {
                 let mut response = ready!(answer.poll(cx))?;
                 if let Some(reshapes) = reshapes {
+                    // The message has the model's own shapes still.
+                    response.received = None;
                     reshapes.give(&mut response.outputs)?;
                 }
                 Poll::Ready(Ok(response))

@@ -1,6 +1,7 @@
 //! Bytes to domain and back. The messages of a call are walked and written by hand, so that tensor bytes are shared
 //! and never copied; everything off the hot path is generated from `proto/`.
 
+mod binary;
 mod elements;
 mod message;
 /// The Open Inference Protocol's hot messages.
@@ -10,13 +11,17 @@ pub mod orca;
 /// Protobuf's wire format.
 pub mod protobuf;
 #[cfg(test)]
-mod samples;
+pub(crate) mod samples;
 #[cfg(test)]
 mod scramble;
-/// Failures as gRPC statuses.
+/// Failures as gRPC statuses, and back.
 pub mod status;
 /// TensorFlow Serving's hot messages.
 pub mod tfs;
+/// How much of a call's time is left.
+pub mod timeout;
+/// A call's place in a distributed trace.
+pub mod trace;
 
 pub use message::PREFIX;
 

@@ -73,17 +73,18 @@ pub(super) fn model_name() -> impl Strategy<Value = String> {
 }
 
 /// An answer of `resnet` version 7.
-pub(super) fn answer(outputs: impl IntoIterator<Item = Tensor>, parameters: Parameters) -> InferResponse {
+pub(crate) fn answer(outputs: impl IntoIterator<Item = Tensor>, parameters: Parameters) -> InferResponse {
     let now = Instant::now();
     let load = LoadReport { execution: Duration::from_millis(1), ..LoadReport::default() };
     let (batch, rows, members, device) = (1, 1, 1, "cpu".into());
     let composition = Composition { rows, elements: 1, padding: 0, closed: Close::SlotFree };
     InferResponse {
         model: "resnet".parse().unwrap(),
-        version: Version::new(7).unwrap(),
+        version: Version::new(7),
         outputs: outputs.into_iter().collect(),
         parameters,
         rows,
+        received: None,
         execution: Execution { batch, composition, members, device, taken: now, merged: now, executed: now, load },
     }
 }

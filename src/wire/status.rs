@@ -1,10 +1,15 @@
-//! Failures as gRPC statuses: the only place where a `Kind` becomes a code.
+//! Failures as gRPC statuses, and back: the only place where a `Kind` becomes a code, and a code a `Kind`.
+
+mod failure;
 
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tonic::Code;
+use tonic::metadata::MetadataValue;
+
+pub use failure::failure;
 
 use super::protobuf::{put_bytes, put_integer};
 use crate::error::{Error, Kind};
@@ -15,8 +20,12 @@ const MAX_MESSAGE: usize = 1024;
 /// Parsed once and not with each call.
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
-/// Milliseconds after which trying again may help (gRFC A6).
+/// Milliseconds after which trying again may help, or -1 where it should not be tried (gRFC A6).
 const PUSHBACK: &str = "grpc-retry-pushback-ms";
+
+/// Which kind of failure it was, by [`Kind::name`], where the code alone does not say: a gateway has to know whether the
+/// call can have run before it tries it elsewhere.
+const FAILURE: &str = "infergate-failure";
 
 /// The code of each kind of failure.
 pub fn code(kind: Kind) -> Code {
@@ -35,12 +44,27 @@ pub fn code(kind: Kind) -> Code {
     }
 }
 
+/// Whether other kinds have the same code.
+fn shares_its_code(kind: Kind) -> bool {
+    Kind::ALL.iter().any(|other| *other != kind && code(*other) == code(kind))
+}
+
 impl From<Error> for tonic::Status {
     fn from(error: Error) -> tonic::Status {
         let (code, message) = (code(error.kind()), cut(error.message()));
-        let Some(wait) = error.retry_after() else { return tonic::Status::new(code, message) };
-        let mut status = tonic::Status::with_details(code, message, retry_details(code, message, wait));
-        status.metadata_mut().insert(PUSHBACK, millis(wait).into());
+        let mut status = match error.retry_after() {
+            Some(wait) => tonic::Status::with_details(code, message, retry_details(code, message, wait)),
+            None => tonic::Status::new(code, message),
+        };
+        let metadata = status.metadata_mut();
+        if let Some(wait) = error.retry_after() {
+            metadata.insert(PUSHBACK, millis(wait).into());
+        } else if error.forbids_retry() {
+            metadata.insert(PUSHBACK, MetadataValue::from_static("-1"));
+        }
+        if shares_its_code(error.kind()) {
+            metadata.insert(FAILURE, MetadataValue::from_static(error.kind().name()));
+        }
         status
     }
 }

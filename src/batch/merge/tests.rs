@@ -110,8 +110,9 @@ fn response(outputs: SmallVec<[Tensor; 1]>) -> InferResponse {
     let (device, load) = ("script".into(), LoadReport::default());
     let execution =
         Execution { batch: 1, composition, members: 1, device, taken: now, merged: now, executed: now, load };
-    let (model, version) = (ModelName::new("m".into()).unwrap(), Version::new(1).unwrap());
-    InferResponse { model, version, outputs, parameters: Default::default(), rows: 1, execution }
+    let (model, version) = (ModelName::new("m".into()).unwrap(), Version::new(1));
+    let received = Some("as it came".into());
+    InferResponse { model, version, outputs, parameters: Default::default(), rows: 1, received, execution }
 }
 
 proptest! {
@@ -137,6 +138,7 @@ proptest! {
         for (index, part) in parts.iter().enumerate() {
             let own = tried.request(index, room.at(1000));
             prop_assert_eq!(part.rows, tried.calls[index].0);
+            prop_assert_eq!(&part.received, &None, "the message answers all of them");
             let mut expected = answered(&own).outputs;
             expected.sort_by_key(|output| own.outputs.iter().position(|wanted| wanted.name == *output.name()));
             prop_assert_eq!(&part.outputs, &expected);

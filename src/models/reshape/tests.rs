@@ -61,10 +61,11 @@ fn answer(output: Tensor) -> InferResponse {
     let device = "cpu".into();
     InferResponse {
         model: "digits".parse().unwrap(),
-        version: Version::new(1).unwrap(),
+        version: Version::new(1),
         outputs: [output].into_iter().collect(),
         parameters: Default::default(),
         rows: 1,
+        received: Some("as it came".into()),
         execution: Execution {
             batch: 1,
             composition,
@@ -93,6 +94,7 @@ async fn passed(own: &[i64], shown: &[i64], given: &[i64]) -> (Vec<i64>, Vec<i64
     let seen = echo.seen.lock().unwrap().remove(0);
     assert_eq!(seen.inputs[0], tensor("a", &[2]), "of another input nothing is said");
     assert_eq!(seen.received, None, "the message has another shape");
+    assert_eq!(response.received, None, "the answer's message has the model's own shape");
     assert_eq!(response.outputs[0].data(), tensor("y", given).data());
     (seen.inputs[1].shape().to_vec(), response.outputs[0].shape().to_vec())
 }

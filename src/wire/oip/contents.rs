@@ -38,14 +38,14 @@ pub(super) fn carries(dtype: DType) -> bool {
     field(dtype).is_some()
 }
 
-/// The raw bytes of typed `contents` (each occurrence of the message, which protobuf concatenates).
+/// The raw bytes of typed `contents` (each occurrence of the message, which protobuf concatenates); `raw` is the field
+/// for what has no typed form.
 ///
 /// # Errors
 /// `Invalid` where another list than the type's is filled, or the type has none, `TooLarge` where the elements take
 /// more than `room` bytes.
-pub(super) fn decode(dtype: DType, contents: &[Bytes], room: usize) -> Result<Rope> {
-    let expected =
-        field(dtype).ok_or_else(|| Error::invalid(format!("{dtype} data can only be given in raw_input_contents")))?;
+pub(super) fn decode(dtype: DType, contents: &[Bytes], raw: &str, room: usize) -> Result<Rope> {
+    let expected = field(dtype).ok_or_else(|| Error::invalid(format!("{dtype} data can only be given in {raw}")))?;
     let mut elements = Elements::new(dtype, contents.iter().map(Bytes::len).sum(), room);
     for occurrence in contents {
         let mut fields = Fields::new(occurrence.clone());

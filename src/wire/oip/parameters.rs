@@ -1,15 +1,18 @@
-//! Parameters of a call, an input or an output, and what they ask for.
+//! Parameters of a call, an answer or a tensor, and what they ask for.
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes, BytesMut};
 use bytestring::ByteString;
 
 use crate::error::{Error, Result};
 use crate::infer::{Parameter, Parameters};
-use crate::wire::protobuf::{Fields, Value, malformed};
+use crate::wire::protobuf::{Fields, Value, malformed, put_bytes, put_head, put_integer};
 
 /// More tensors, outputs and parameters than this in one message, at all depths, are refused before they are kept: a
 /// lookup among them is a walk over all of them.
 const MAX_ENTRIES: usize = 4096;
+
+/// The parameter of an output that asks for classes.
+pub(super) const CLASSIFICATION: &str = "classification";
 
 /// How many entries a message has had so far.
 #[derive(Default)]
@@ -71,7 +74,7 @@ pub(super) fn refuse_shared_memory(parameters: &Parameters) -> Result<()> {
 
 /// The `classification` parameter: how many classes are wanted.
 pub(super) fn classes(parameters: &Parameters) -> Result<Option<u32>> {
-    let count = match parameters.get("classification") {
+    let count = match parameters.get(CLASSIFICATION) {
         None => return Ok(None),
         Some(Parameter::Int(count)) => u32::try_from(*count).ok(),
         Some(Parameter::Uint(count)) => u32::try_from(*count).ok(),
@@ -80,5 +83,31 @@ pub(super) fn classes(parameters: &Parameters) -> Result<Option<u32>> {
     match count {
         Some(count) if count > 0 => Ok(Some(count)),
         _ => Err(Error::invalid("parameter \"classification\" must be a positive integer")),
+    }
+}
+
+/// Writes a `map<string, InferParameter>` as field `number`.
+pub(super) fn put_parameters(out: &mut BytesMut, number: u32, parameters: &Parameters) {
+    for (name, value) in parameters.iter() {
+        let mut parameter = Vec::new();
+        match value {
+            Parameter::Bool(value) => put_integer(&mut parameter, 1, u64::from(*value)),
+            Parameter::Int(value) => put_integer(&mut parameter, 2, *value as u64),
+            Parameter::String(value) => {
+                put_head(&mut parameter, 3, value.len());
+                parameter.extend_from_slice(value.as_bytes());
+            }
+            Parameter::Double(value) => {
+                parameter.put_u8(4 << 3 | 1);
+                parameter.put_f64_le(*value);
+            }
+            Parameter::Uint(value) => put_integer(&mut parameter, 5, *value),
+        }
+        let mut entry = Vec::new();
+        put_bytes(&mut entry, 1, name.as_bytes());
+        put_head(&mut entry, 2, parameter.len());
+        entry.extend_from_slice(&parameter);
+        put_head(out, number, entry.len());
+        out.extend_from_slice(&entry);
     }
 }

@@ -1,6 +1,8 @@
 //! The walk and the writer against the generated messages: whatever prost writes is read, field by field, in every
 //! spelling that protobuf allows, and whatever is written is read by prost.
 
+mod answers;
+mod calls;
 mod refusals;
 mod requests;
 mod responses;
@@ -58,6 +60,15 @@ const REQUEST: Schema = &[
     (5, Field::Each(INPUT)),
     (6, Field::Each(OUTPUT)),
     (7, Field::Kept),
+];
+/// Everything that may be spelled in another way in a `ModelInferResponse`.
+const RESPONSE: Schema = &[
+    (1, Field::Last),
+    (2, Field::Last),
+    (3, Field::Last),
+    (4, Field::Each(ENTRY)),
+    (5, Field::Each(INPUT)),
+    (6, Field::Kept),
 ];
 
 /// The types that `InferTensorContents` has a list for.

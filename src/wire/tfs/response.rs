@@ -8,7 +8,8 @@ use crate::tensor::Rope;
 use crate::wire::message::MessageWriter;
 use crate::wire::protobuf::{field_len, put_bytes, put_head, put_integer};
 
-/// An answer as a gRPC message with its prefix: outputs by name, and the model with the version that answered.
+/// An answer as a gRPC message with its prefix: outputs by name, and the model with the version that answered where
+/// that is known.
 pub fn encode(response: &InferResponse, form: Form) -> Rope {
     let mut message = MessageWriter::default();
     for output in &response.outputs {
@@ -26,12 +27,14 @@ pub fn encode(response: &InferResponse, form: Form) -> Rope {
 }
 
 fn model_spec(response: &InferResponse) -> BytesMut {
-    let mut version = BytesMut::new();
-    put_integer(&mut version, 1, response.version.number() as u64);
     let mut spec = BytesMut::new();
     put_bytes(&mut spec, 1, response.model.as_str().as_bytes());
-    put_head(&mut spec, 2, version.len());
-    spec.extend_from_slice(&version);
+    if let Some(answered) = response.version {
+        let mut version = BytesMut::new();
+        put_integer(&mut version, 1, answered.number() as u64);
+        put_head(&mut spec, 2, version.len());
+        spec.extend_from_slice(&version);
+    }
     put_bytes(&mut spec, 3, SIGNATURE.as_bytes());
     spec
 }

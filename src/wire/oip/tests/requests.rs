@@ -18,8 +18,8 @@ use crate::wire::scramble::scramble;
 #[derive(Debug, Clone)]
 pub(super) struct Written {
     pub message: ModelInferRequest,
-    samples: Vec<Sample>,
-    form: Form,
+    pub samples: Vec<Sample>,
+    pub form: Form,
 }
 
 pub(super) fn raw_or_typed() -> impl Strategy<Value = Written> {
@@ -67,7 +67,7 @@ fn output() -> impl Strategy<Value = InferRequestedOutputTensor> {
     })
 }
 
-fn assert_read(call: &Call, Written { message, samples, form }: &Written) {
+pub(super) fn assert_read(call: &Call, Written { message, samples, form }: &Written) {
     assert_eq!(call.target.name.as_str(), message.model_name);
     match &call.target.version {
         VersionChoice::Latest => assert_eq!(message.model_version, ""),
