@@ -95,12 +95,13 @@ pub struct Error {
     kind: Kind,
     message: Cow<'static, str>,
     retry_after: Option<Duration>,
+    last_word: bool,
 }
 
 impl Error {
     /// A failure of `kind`, explained by `message` (lower case, no full stop).
     pub fn new(kind: Kind, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { kind, message: message.into(), retry_after: None }
+        Self { kind, message: message.into(), retry_after: None, last_word: false }
     }
 
     /// The request is wrong.
@@ -136,6 +137,24 @@ impl Error {
     /// When trying again may help, where that is known.
     pub fn retry_after(&self) -> Option<Duration> {
         self.retry_after
+    }
+
+    /// Whether whoever answered said not to try again, whatever the kind is (a negative `grpc-retry-pushback-ms`).
+    pub fn is_last_word(&self) -> bool {
+        self.last_word
+    }
+
+    /// The same failure, with when trying again may help.
+    pub fn after(mut self, retry_after: Duration) -> Self {
+        self.retry_after = Some(retry_after);
+        self
+    }
+
+    /// The same failure as the last word on the call: it was tried again here, or whoever answered said not to. Nobody
+    /// further out tries again.
+    pub fn last_word(mut self) -> Self {
+        self.last_word = true;
+        self
     }
 
     /// The same failure with `prefix: ` before its sentence, for context known only further out.
