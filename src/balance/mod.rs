@@ -1,10 +1,14 @@
 //! Third stage: who should do it.
 
+mod breaker;
 mod budget;
+mod ejection;
 mod retry;
 mod router;
 mod window;
 
+pub use breaker::{Admission, Breaker, Pass, Snapshot, State, patience};
 pub use budget::RetryBudget;
+pub use ejection::{Relief, Standing, nobody_ready, relieve};
 pub use retry::{Attempt, GiveUp, Next, Ran, Speaks, decide};
 pub use router::Router;
