@@ -3,6 +3,7 @@
 mod breaker;
 mod budget;
 mod ejection;
+mod hedge;
 mod retry;
 mod router;
 mod window;
@@ -10,5 +11,6 @@ mod window;
 pub use breaker::{Admission, Breaker, Pass, Snapshot, State, patience};
 pub use budget::RetryBudget;
 pub use ejection::{Relief, Standing, nobody_ready, relieve};
+pub use hedge::Hedging;
 pub use retry::{Attempt, GiveUp, Next, Ran, Speaks, decide};
 pub use router::Router;
