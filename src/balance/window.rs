@@ -1,0 +1,99 @@
+//! Counts over the last seconds, without a lock.
+
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::time::Instant;
+
+/// Counts in buckets of one second. A bucket is one word, its second and its count together, so that it is begun anew
+/// by whoever counts first in a new second and no count is ever read with another second's meaning. What is older than
+/// [`Window::SECONDS`] is forgotten without anybody's doing.
+#[derive(Debug)]
+pub(super) struct Window {
+    start: Instant,
+    buckets: [AtomicU64; Window::SECONDS],
+}
+
+/// The bits of a bucket that hold its count; those above hold its second, which does not come round in 136 years.
+const COUNT: u64 = u32::MAX as u64;
+
+impl Window {
+    /// As many buckets as are kept: those of a window of ten seconds, the one more that ten seconds touch where they do
+    /// not begin with a bucket, and some for those that ask with a `now` of a moment ago.
+    pub(super) const SECONDS: usize = 16;
+
+    /// Empty, for times from `start` on.
+    pub(super) fn new(start: Instant) -> Window {
+        Window { start, buckets: Default::default() }
+    }
+
+    /// Counts one.
+    pub(super) fn add(&self, now: Instant) {
+        self.add_if(now, 1, |_| true);
+    }
+
+    /// Counts one more, if `allowed` says so of what is counted in the last `seconds` buckets. Of those that ask at one
+    /// time each sees the count of those before it.
+    pub(super) fn add_if(&self, now: Instant, seconds: usize, allowed: impl Fn(u64) -> bool) -> bool {
+        let second = self.second(now);
+        let bucket = &self.buckets[second as usize % Window::SECONDS];
+        let mut word = bucket.load(SeqCst);
+        loop {
+            if !allowed(self.sum(now, seconds)) {
+                return false;
+            }
+            // One that comes too late to find its own second counts in the one that took its place.
+            let next = if word >> 32 < second { second << 32 | 1 } else { word + u64::from(word & COUNT < COUNT) };
+            match bucket.compare_exchange_weak(word, next, SeqCst, SeqCst) {
+                Ok(_) => return true,
+                Err(other) => word = other,
+            }
+        }
+    }
+
+    /// What is counted in the last `seconds` buckets, the one of `now` among them.
+    pub(super) fn sum(&self, now: Instant, seconds: usize) -> u64 {
+        let last = self.second(now);
+        let buckets = self.buckets.iter().map(|bucket| bucket.load(SeqCst));
+        let recent = buckets.filter(|word| word >> 32 <= last && last - (word >> 32) < seconds as u64);
+        recent.map(|word| word & COUNT).sum()
+    }
+
+    /// Forgets everything.
+    pub(super) fn clear(&self) {
+        self.buckets.iter().for_each(|bucket| bucket.store(0, SeqCst));
+    }
+
+    /// Seconds since the start, from one on: zero is a bucket that was never used, and counts nothing anyway.
+    fn second(&self, now: Instant) -> u64 {
+        (now.saturating_duration_since(self.start).as_secs() + 1).min(COUNT)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn what_is_older_than_asked_for_is_not_counted() {
+        let start = Instant::now();
+        let window = Window::new(start);
+        let at = |seconds| start + Duration::from_secs(seconds);
+        (0..30).for_each(|second| window.add(at(second)));
+        assert_eq!(window.sum(at(29), 10), 10);
+        assert_eq!(window.sum(at(34), 10), 5);
+        assert_eq!(window.sum(at(40), 10), 0);
+    }
+
+    #[test]
+    fn those_that_ask_at_once_do_not_get_more_than_there_is() {
+        let start = Instant::now();
+        let window = Window::new(start);
+        let granted = || (0..1000).filter(|_| window.add_if(start, 10, |sum| sum < 500)).count();
+        let all: usize = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(granted)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+        });
+        assert_eq!((all, window.sum(start, 10)), (500, 500));
+    }
+}
