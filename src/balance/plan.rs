@@ -4,7 +4,9 @@
 
 use std::time::Duration;
 
-use super::load::Line;
+use std::time::Instant;
+
+use super::load::{Line, Load};
 
 /// An endpoint, as a plan sees it.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -17,6 +19,20 @@ pub struct Seat {
     pub open: bool,
     /// When it opens by itself if no answer comes before; `None` where only an answer opens it.
     pub opens_in: Option<Duration>,
+}
+
+/// Batches that an endpoint may have from one gateway: one that runs and one on its way, which hides the network.
+const BATCHES: u32 = 2;
+
+impl Seat {
+    /// Of an endpoint with that load: it opens when a batch that is sent then arrives as the one that runs ends.
+    pub fn of(load: &Load, now: Instant) -> Seat {
+        let free_in = load.free_in(now).unwrap_or(Duration::ZERO);
+        let has_room = load.calls() < BATCHES;
+        let open = has_room && (load.calls() == 0 || free_in.is_zero());
+        let opens_in = (has_room && !open).then_some(free_in);
+        Seat { free_in, line: load.line(), open, opens_in }
+    }
 }
 
 /// What to do with calls that wait.
