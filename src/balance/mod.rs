@@ -1,4 +1,7 @@
 //! Third stage: who should do it.
+//!
+//! `router` leads a call to its model. `load` is what one gateway knows of how busy one endpoint is; `pick` decides from
+//! it which endpoint gets a call now, `plan` which gets the next batch of calls that wait, and when.
 
 mod breaker;
 mod budget;
@@ -6,6 +9,9 @@ mod ejection;
 mod endpoint;
 mod hedge;
 mod retry;
+pub mod load;
+pub mod pick;
+pub mod plan;
 mod router;
 mod window;
 

@@ -67,4 +67,6 @@ pub struct LoadReport {
     pub run: Duration,
     /// What each row of a run is predicted to take.
     pub row: Duration,
+    /// Gateways that have lately called this model here, so that they can share; 0 where that is not known.
+    pub gateways: u32,
 }

@@ -12,16 +12,8 @@ use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
 use super::Failed;
 use super::answer::{Assembly, Reply};
 use super::connection::Owed;
+use crate::balance::retry::Ran;
 use crate::error::{Error, Kind};
-
-/// Whether a backend may have begun to run a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ran {
-    /// It did not, for certain.
-    Never,
-    /// Nobody can tell.
-    Maybe,
-}
 
 /// The head of a call.
 pub(super) fn request(

@@ -26,8 +26,8 @@ use tokio::task::JoinHandle;
 pub use answer::Reply;
 pub use ask::Asking;
 pub use dial::{Dial, Io, TlsFiles, over_tcp};
-pub use exchange::Ran;
 
+use super::retry::Ran;
 use crate::discover::Backend;
 use crate::error::{Error, Kind};
 use crate::tensor::Rope;

@@ -1,0 +1,116 @@
+//! The product's own deciding: its pickers, and its planner with a queue in front.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+use infergate::balance::load::{Load, Outcome};
+use infergate::balance::pick::{Candidate, Picker, Policy, SlowStart, Zones};
+use infergate::balance::plan::{Decision, Planner, Seat};
+use infergate::infer::LoadReport;
+
+use crate::others::Balancer;
+use crate::worker::LARGEST;
+
+/// What a failure counts as, as in the product.
+const PENALTY: Duration = Duration::from_secs(5);
+
+pub struct Endpoint {
+    index: usize,
+    load: Load,
+}
+
+impl Candidate for Endpoint {
+    fn load(&self) -> &Load {
+        &self.load
+    }
+
+    fn admits(&self, _now: Instant) -> bool {
+        true
+    }
+}
+
+fn endpoint(index: usize, joined: Instant) -> Endpoint {
+    Endpoint { index, load: Load::new(Some(LARGEST as u32), joined) }
+}
+
+/// Virtual time as the product's code sees it.
+pub fn instant(zero: Instant, now: u64) -> Instant {
+    zero + Duration::from_nanos(now)
+}
+
+fn outcome<'a>(failed: bool, report: Option<&'a LoadReport>) -> Outcome<'a> {
+    if failed { Outcome::Failed { penalty: PENALTY } } else { Outcome::Answered(report) }
+}
+
+/// Early binding: picked when a call comes.
+pub struct Early {
+    zero: Instant,
+    picker: Picker,
+    endpoints: Vec<Endpoint>,
+}
+
+impl Early {
+    pub fn new(policy: Policy, endpoints: usize, zero: Instant) -> Early {
+        // The fleet is there from the beginning, and nothing is known of it.
+        let endpoints = (0..endpoints).map(|index| endpoint(index, zero)).collect();
+        Early { zero, picker: Picker::new(policy, Zones::default(), SlowStart::default()), endpoints }
+    }
+}
+
+impl Balancer for Early {
+    fn pick(&mut self, now: u64, rng: &mut Rng) -> usize {
+        let picked = self.picker.pick(&self.endpoints, &[], |_| false, 1, instant(self.zero, now), rng);
+        picked.expect("all admit").index
+    }
+
+    fn sent(&mut self, to: usize, now: u64) {
+        self.endpoints[to].load.start(1, instant(self.zero, now));
+    }
+
+    fn ended(&mut self, to: usize, failed: bool, took: u64, report: Option<&LoadReport>, now: u64) {
+        let took = Duration::from_nanos(took);
+        self.endpoints[to].load.end(1, outcome(failed, report), took, instant(self.zero, now));
+    }
+
+    fn joined(&mut self, index: usize, now: u64) {
+        self.endpoints.push(endpoint(index, instant(self.zero, now)));
+    }
+}
+
+/// Late binding: calls wait here until the plan sends them.
+pub struct Late {
+    zero: Instant,
+    planner: Planner,
+    loads: Vec<Load>,
+    seats: Vec<Seat>,
+    pub waiting: VecDeque<u32>,
+}
+
+impl Late {
+    pub fn new(endpoints: usize, zero: Instant) -> Late {
+        let loads = (0..endpoints).map(|_| Load::new(Some(LARGEST as u32), zero)).collect();
+        Late { zero, planner: Planner::default(), loads, seats: Vec::new(), waiting: VecDeque::new() }
+    }
+
+    /// What to do now.
+    pub fn next(&mut self, now: u64) -> Decision {
+        let now = instant(self.zero, now);
+        self.seats.clear();
+        self.seats.extend(self.loads.iter().map(|load| Seat::of(load, now)));
+        self.planner.next(self.waiting.len(), LARGEST, &self.seats)
+    }
+
+    pub fn sent(&mut self, to: usize, rows: usize, now: u64) {
+        self.loads[to].start(rows as u32, instant(self.zero, now));
+    }
+
+    pub fn ended(&mut self, to: usize, rows: usize, failed: bool, took: u64, report: Option<&LoadReport>, now: u64) {
+        let took = Duration::from_nanos(took);
+        self.loads[to].end(rows as u32, outcome(failed, report), took, instant(self.zero, now));
+    }
+
+    pub fn joined(&mut self, now: u64) {
+        self.loads.push(Load::new(Some(LARGEST as u32), instant(self.zero, now)));
+    }
+}

@@ -1,0 +1,163 @@
+//! Which of several endpoints gets a call that goes out now. No state but a turn, no lock, nothing allocated: what is
+//! known of the endpoints is in their [`Load`]s.
+
+mod ewma;
+mod expected;
+mod least;
+mod sample;
+mod slow_start;
+#[cfg(test)]
+mod tests;
+mod turn;
+mod zones;
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Instant;
+
+use fastrand::Rng;
+
+pub use slow_start::SlowStart;
+use turn::Turn;
+pub use zones::Zones;
+
+use super::load::Load;
+use crate::error::{Error, Kind};
+
+/// An endpoint, as far as picking goes.
+pub trait Candidate {
+    /// How busy it is.
+    fn load(&self) -> &Load;
+
+    /// Whether it may get a call now: what a breaker says.
+    fn admits(&self, now: Instant) -> bool;
+}
+
+/// A rule by which endpoints are picked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Policy {
+    /// Of three at random the one whose answer is predicted to come first, from the load that endpoints report; those
+    /// that report none are judged by their round trips.
+    #[default]
+    ExpectedCompletion,
+    /// Of three at random the one with the least product of round trip (its peaks, decaying) and calls in flight.
+    PeakEwma,
+    /// Of three at random the one with the fewest calls in flight from here.
+    LeastRequest,
+    /// One after the other.
+    RoundRobin,
+}
+
+impl Policy {
+    /// Every policy.
+    pub const ALL: [Policy; 4] =
+        [Policy::ExpectedCompletion, Policy::PeakEwma, Policy::LeastRequest, Policy::RoundRobin];
+
+    /// Its name in a configuration, such as `expected-completion`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Policy::ExpectedCompletion => "expected-completion",
+            Policy::PeakEwma => "peak-ewma",
+            Policy::LeastRequest => "least-request",
+            Policy::RoundRobin => "round-robin",
+        }
+    }
+}
+
+impl fmt::Display for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Policy {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Policy, Error> {
+        Policy::ALL.into_iter().find(|policy| policy.name() == name).ok_or_else(|| {
+            let names = Policy::ALL.map(Policy::name).join(", ");
+            Error::new(Kind::Invalid, format!("the balancing policy is {name:?}, allowed are {names}"))
+        })
+    }
+}
+
+/// Picks endpoints by one policy. Shared by all calls of a model.
+#[derive(Debug, Default)]
+pub struct Picker {
+    policy: Policy,
+    zones: Zones,
+    slow_start: SlowStart,
+    turn: Turn,
+}
+
+/// One call's question.
+struct Question<'a> {
+    rows: u32,
+    now: Instant,
+    slow_start: &'a SlowStart,
+}
+
+impl Picker {
+    /// Picks by `policy`.
+    pub fn new(policy: Policy, zones: Zones, slow_start: SlowStart) -> Picker {
+        Picker { policy, zones, slow_start, turn: Turn::default() }
+    }
+
+    /// The policy by which it picks.
+    pub fn policy(&self) -> Policy {
+        self.policy
+    }
+
+    /// The endpoint that gets a call of so many rows now: of `near`, unless what is left of `far` is enough better. Those
+    /// that are `excluded`, as the call failed there before, or that do not admit calls are not picked; `None` where
+    /// that is all.
+    pub fn pick<'a, M: Candidate>(
+        &self,
+        near: &'a [M],
+        far: &'a [M],
+        excluded: impl Fn(&M) -> bool,
+        rows: u32,
+        now: Instant,
+        rng: &mut Rng,
+    ) -> Option<&'a M> {
+        let question = Question { rows, now, slow_start: &self.slow_start };
+        let open = |candidate: &M| candidate.admits(now) && !excluded(candidate);
+        match self.policy {
+            Policy::ExpectedCompletion => {
+                self.zones.nearer(near, far, |set| best(set, &open, &question, expected::cost, rng))
+            }
+            Policy::PeakEwma => self.zones.nearer(near, far, |set| best(set, &open, &question, ewma::cost, rng)),
+            Policy::LeastRequest => self.zones.balanced(near, far, |set| best(set, &open, &question, least::cost, rng)),
+            Policy::RoundRobin => self.turn.next(near, far, &open, &question, rng),
+        }
+    }
+}
+
+/// The cheapest of a few at random, with its cost.
+fn best<'a, M: Candidate>(
+    set: &'a [M],
+    open: &impl Fn(&M) -> bool,
+    question: &Question<'_>,
+    cost: impl Fn(&Load, &Question<'_>) -> f64,
+    rng: &mut Rng,
+) -> Option<(&'a M, f64)> {
+    let eligible = |candidate: &M, rng: &mut Rng| {
+        open(candidate) && question.slow_start.admits(candidate.load().age(question.now), rng)
+    };
+    let sample = match sample::distinct(set, eligible, rng) {
+        sample if sample.is_empty() => sample::distinct(set, |candidate: &M, _: &mut Rng| open(candidate), rng),
+        sample => sample,
+    };
+    let mut best: Option<(&'a M, f64)> = None;
+    for candidate in sample.iter() {
+        let cost = cost(candidate.load(), question);
+        // Of equals the one that we gave less: a prediction cannot tell apart what nobody has used yet.
+        let better = best.is_none_or(|(other, least)| {
+            cost < least || (cost == least && candidate.load().calls() < other.load().calls())
+        });
+        if better {
+            best = Some((candidate, cost));
+        }
+    }
+    best
+}
