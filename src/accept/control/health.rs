@@ -7,11 +7,11 @@ use futures_util::Stream;
 use futures_util::stream::unfold;
 use tonic::{Request, Response, Status};
 
-use super::Readiness;
+use super::{Directory, Readiness};
 use crate::accept::generated::health::health_server::Health;
 use crate::accept::phase::Phase;
-use crate::error::Error;
-use crate::infer::{Infer, Target};
+use crate::error::{Error, Kind};
+use crate::infer::Target;
 use crate::models::VersionState;
 use crate::wire::proto::health::health_check_response::ServingStatus;
 use crate::wire::proto::health::{HealthCheckRequest, HealthCheckResponse, HealthListRequest, HealthListResponse};
@@ -33,18 +33,18 @@ const MODEL: &str = "model/";
 const MAX_LISTED: usize = 1000;
 
 /// Answers questions about health.
-pub struct HealthService<S: Infer> {
-    readiness: Readiness<S>,
+pub struct HealthService<D: Directory> {
+    readiness: Readiness<D>,
 }
 
-impl<S: Infer> HealthService<S> {
-    /// The health that `readiness` and its catalog tell.
-    pub fn new(readiness: Readiness<S>) -> Self {
+impl<D: Directory> HealthService<D> {
+    /// The health that `readiness` and its directory tell.
+    pub fn new(readiness: Readiness<D>) -> Self {
         HealthService { readiness }
     }
 }
 
-impl<S: Infer> Readiness<S> {
+impl<D: Directory> Readiness<D> {
     /// The status under a name; `None` for a name that nobody has.
     fn status(&self, service: &str) -> Option<ServingStatus> {
         let serving = if SERVICES.contains(&service) { self.is_ready() } else { self.model_status(service)? };
@@ -55,9 +55,9 @@ impl<S: Infer> Readiness<S> {
         let model = service.strip_prefix(MODEL)?;
         let (name, version) = model.split_once('/').unwrap_or((model, ""));
         let target = Target::parse(name.into(), version).ok()?;
-        match self.catalog.resolve(&target) {
-            Ok(_) => Some(self.is_staying()),
-            Err(error) if error.kind() == crate::error::Kind::UnknownModel => None,
+        match self.directory.serves(&target) {
+            Ok(()) => Some(self.is_staying()),
+            Err(error) if error.kind() == Kind::UnknownModel => None,
             Err(_) => Some(false),
         }
     }
@@ -68,7 +68,7 @@ fn answer(status: ServingStatus) -> HealthCheckResponse {
 }
 
 #[tonic::async_trait]
-impl<S: Infer> Health for HealthService<S> {
+impl<D: Directory> Health for HealthService<D> {
     async fn check(&self, request: Request<HealthCheckRequest>) -> Result<Response<HealthCheckResponse>, Status> {
         let service = request.into_inner().service;
         match self.readiness.status(&service) {
@@ -83,7 +83,7 @@ impl<S: Infer> Health for HealthService<S> {
             statuses.extend(self.readiness.status(service).map(|status| (service.to_owned(), answer(status))));
         }
         let staying = self.readiness.is_staying();
-        for entry in self.readiness.catalog.index() {
+        for entry in self.readiness.directory.index().await? {
             let serving = staying && entry.state == VersionState::Ready;
             let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
             let name = format!("{MODEL}{}", entry.name);
@@ -106,22 +106,22 @@ impl<S: Infer> Health for HealthService<S> {
 
     async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let readiness = self.readiness.clone();
-        let (changes, phase) = (readiness.catalog.changes(), readiness.phases.watch());
+        let (changes, phase) = (readiness.directory.changes(), readiness.phases.watch());
         let watching = Watching { service: request.into_inner().service, readiness, changes, phase, told: None };
         Ok(Response::new(Box::pin(unfold(watching, Watching::next))))
     }
 }
 
 /// One caller that wants to know of changes.
-struct Watching<S: Infer> {
+struct Watching<D: Directory> {
     service: String,
-    readiness: Readiness<S>,
+    readiness: Readiness<D>,
     changes: tokio::sync::watch::Receiver<u64>,
     phase: crate::accept::phase::PhaseWatch,
     told: Option<ServingStatus>,
 }
 
-impl<S: Infer> Watching<S> {
+impl<D: Directory> Watching<D> {
     /// Waits until the status is another than was told. The watch ends when the process leaves.
     async fn next(mut self) -> Option<(Result<HealthCheckResponse, Status>, Self)> {
         loop {
