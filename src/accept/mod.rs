@@ -21,7 +21,7 @@ mod timing;
 mod tls;
 mod unserved;
 
-pub use admin::Admin;
+pub use admin::{Admin, Page};
 pub use budget::ByteBudget;
 pub use calls::{Calls, Rules};
 pub use control::{

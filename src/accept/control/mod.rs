@@ -5,6 +5,8 @@ mod batching;
 mod catalog;
 mod description;
 mod directory;
+#[cfg(test)]
+pub(super) mod fixture;
 mod health;
 mod open_inference;
 mod tensorflow;

@@ -186,3 +186,78 @@ impl<D: Directory> GrpcInferenceService for OpenInferenceControl<D> {
         Ok(Response::new(proto::RepositoryModelUnloadResponse {}))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tonic::Code;
+
+    use super::*;
+    use crate::accept::control::fixture::Hearsay;
+    use crate::accept::phase::Phases;
+
+    fn control(directory: &Hearsay, allow_model_control: bool) -> OpenInferenceControl<Hearsay> {
+        let readiness = Readiness { directory: directory.clone(), phases: Phases::default() };
+        OpenInferenceControl { readiness, allow_model_control }
+    }
+
+    fn load(name: &str, parameters: &[&str]) -> Request<proto::RepositoryModelLoadRequest> {
+        let parameters = parameters.iter().map(|name| (name.to_string(), Default::default())).collect();
+        Request::new(proto::RepositoryModelLoadRequest {
+            model_name: name.to_owned(),
+            parameters,
+            ..Default::default()
+        })
+    }
+
+    #[tokio::test]
+    async fn versions_are_all_that_serve_the_one_asked_for_or_none_where_nobody_numbers_them() {
+        let control = control(&Hearsay::default(), false);
+        for (name, version, expected) in
+            [("numbered", "", &["1", "3"][..]), ("numbered", "1", &["1"]), ("plain", "", &[])]
+        {
+            let request = proto::ModelMetadataRequest { name: name.to_owned(), version: version.to_owned() };
+            let told = control.model_metadata(Request::new(request)).await.unwrap().into_inner();
+            assert_eq!(
+                (&*told.name, &*told.platform, &*told.versions[..].join(" ")),
+                (name, "hearsay", &*expected.join(" "))
+            );
+            assert_eq!((&*told.inputs[0].datatype, &told.inputs[0].shape[..]), ("FP32", &[-1, 2][..]));
+        }
+    }
+
+    #[tokio::test]
+    async fn statistics_are_asked_of_everything_of_a_model_or_of_a_version() {
+        let control = control(&Hearsay::default(), false);
+        for (name, version, expected) in [
+            ("", "", Ok("all")),
+            ("numbered", "", Ok("\"numbered\"")),
+            ("numbered", "1", Ok("\"numbered\" version 1")),
+            ("", "1", Err(Code::InvalidArgument)),
+        ] {
+            let request = proto::ModelStatisticsRequest { name: name.to_owned(), version: version.to_owned() };
+            let told = control.model_statistics(Request::new(request)).await;
+            let told = told.map(|told| told.into_inner().model_stats[0].name.clone()).map_err(|status| status.code());
+            assert_eq!(told, expected.map(str::to_owned));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_load_reaches_the_directory_only_where_it_is_allowed_and_well_asked_for() {
+        let directory = Hearsay::default();
+        let code = |told: Result<_, Status>| told.map(|_: Response<_>| ()).unwrap_err().code();
+        let forbidden = control(&directory, false).repository_model_load(load("plain", &[])).await;
+        assert_eq!(code(forbidden), Code::PermissionDenied);
+        let control = control(&directory, true);
+        assert_eq!(code(control.repository_model_load(load("plain", &["config"])).await), Code::Unimplemented);
+        assert_eq!(code(control.repository_model_load(load("../plain", &[])).await), Code::InvalidArgument);
+        assert_eq!(directory.asked(), [""; 0]);
+        control.repository_model_load(load("plain", &[])).await.unwrap();
+        assert_eq!(directory.asked(), ["load plain"]);
+    }
+
+    #[tokio::test]
+    async fn a_load_that_failed_says_what_the_directory_says() {
+        let status = control(&Hearsay::default(), true).repository_model_load(load("numbered", &[])).await.unwrap_err();
+        assert_eq!(status.message(), "east: version 2: broken; west: no room");
+    }
+}

@@ -122,3 +122,55 @@ impl<D: Directory> ModelService for TensorFlowControl<D> {
         Ok(Response::new(proto::GetModelStatusResponse { model_version_status }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::accept::control::fixture::Hearsay;
+
+    fn spec(name: &str, version_choice: Option<WireVersion>) -> Option<proto::ModelSpec> {
+        Some(proto::ModelSpec { name: name.to_owned(), version_choice, ..Default::default() })
+    }
+
+    fn label(label: &str) -> Option<WireVersion> {
+        Some(WireVersion::VersionLabel(label.to_owned()))
+    }
+
+    #[tokio::test]
+    async fn metadata_tell_the_version_that_is_meant_where_it_has_a_number() {
+        let control = TensorFlowControl { directory: Hearsay::default() };
+        for (model_spec, expected) in [
+            (spec("numbered", None), Some(WireVersion::Version(3))),
+            (spec("numbered", label("stable")), Some(WireVersion::Version(1))),
+            (spec("plain", None), None),
+        ] {
+            let metadata_field = vec![SIGNATURE_DEF.to_owned()];
+            let request = proto::GetModelMetadataRequest { model_spec, metadata_field };
+            let told = control.get_model_metadata(Request::new(request)).await.unwrap().into_inner();
+            assert_eq!(told.model_spec.unwrap().version_choice, expected);
+            let map = proto::SignatureDefMap::decode(&*told.metadata[SIGNATURE_DEF].value).unwrap();
+            assert_eq!(map.signature_def[SIGNATURE].inputs["x"].dtype, data_type(crate::tensor::DType::Fp32));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_status_is_told_of_every_version_or_of_the_one_that_is_meant() {
+        use proto::model_version_status::State::{Available, End};
+        let control = TensorFlowControl { directory: Hearsay::default() };
+        for (model_spec, expected) in [
+            (spec("numbered", None), &[(1, Available), (2, End), (3, Available)][..]),
+            (spec("numbered", Some(WireVersion::Version(2))), &[(2, End)]),
+            (spec("numbered", label("stable")), &[(1, Available)]),
+            // It serves, and has no version to tell of.
+            (spec("plain", None), &[]),
+        ] {
+            let request = Request::new(proto::GetModelStatusRequest { model_spec });
+            let told = control.get_model_status(request).await.unwrap().into_inner().model_version_status;
+            let told: Vec<_> = told.iter().map(|status| (status.version, status.state())).collect();
+            assert_eq!(told, expected);
+        }
+        let request = Request::new(proto::GetModelStatusRequest { model_spec: spec("nobody", None) });
+        let status = control.get_model_status(request).await.unwrap_err();
+        assert_eq!(status.code(), tonic::Code::NotFound);
+    }
+}
