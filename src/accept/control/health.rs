@@ -126,17 +126,99 @@ impl<D: Directory> Watching<D> {
     async fn next(mut self) -> Option<(Result<HealthCheckResponse, Status>, Self)> {
         loop {
             self.changes.borrow_and_update();
-            let announced = self.readiness.phases.now() >= Phase::Announcing;
+            let phase = self.readiness.phases.now();
             let status = self.readiness.status(&self.service).unwrap_or(ServingStatus::ServiceUnknown);
             if self.told != Some(status) {
                 self.told = Some(status);
                 return Some((Ok(answer(status)), self));
             }
-            let next_phase = if announced { Phase::Leaving } else { Phase::Announcing };
+            let next_phase = match phase {
+                Phase::Starting => Phase::Serving,
+                Phase::Serving => Phase::Announcing,
+                Phase::Announcing | Phase::Leaving | Phase::Cut => Phase::Leaving,
+            };
             tokio::select! {
                 changed = self.changes.changed() => changed.ok()?,
                 () = self.phase.reached(next_phase) => if next_phase == Phase::Leaving { return None },
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures_util::StreamExt;
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::accept::control::fixture::Hearsay;
+    use crate::accept::phase::Phases;
+
+    struct Fixture {
+        directory: Hearsay,
+        phases: Phases,
+        health: HealthService<Hearsay>,
+    }
+
+    impl Fixture {
+        fn new() -> Fixture {
+            let (directory, phases) = (Hearsay::default(), Phases::default());
+            let health = HealthService::new(Readiness { directory: directory.clone(), phases: phases.clone() });
+            Fixture { directory, phases, health }
+        }
+
+        async fn watch(&self, service: &str) -> <HealthService<Hearsay> as Health>::WatchStream {
+            let request = HealthCheckRequest { service: service.to_owned() };
+            self.health.watch(Request::new(request)).await.unwrap().into_inner()
+        }
+    }
+
+    /// What a watch that waits already tells when `change` happens; `None` at its end.
+    async fn next(
+        watch: &mut <HealthService<Hearsay> as Health>::WatchStream,
+        change: impl FnOnce(),
+    ) -> Option<ServingStatus> {
+        let told = timeout(Duration::from_secs(1), watch.next());
+        let (told, ()) = tokio::join!(biased; told, async { change() });
+        told.expect("the watch tells nothing").map(|told| told.unwrap().status())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_does_not_serve_before_its_directory_is_ready_and_a_watch_tells_that_it_is() {
+        let fixture = Fixture::new();
+        fixture.phases.advance(Phase::Serving);
+        assert_eq!(fixture.health.readiness.status(""), Some(ServingStatus::NotServing));
+        let mut watch = fixture.watch("").await;
+        assert_eq!(next(&mut watch, || ()).await, Some(ServingStatus::NotServing));
+        assert_eq!(next(&mut watch, || fixture.directory.meet()).await, Some(ServingStatus::Serving));
+        assert_eq!(fixture.health.readiness.status(""), Some(ServingStatus::Serving));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_of_the_server_tells_each_part_of_its_life() {
+        let fixture = Fixture::new();
+        fixture.directory.meet();
+        let mut watch = fixture.watch("").await;
+        assert_eq!(next(&mut watch, || ()).await, Some(ServingStatus::NotServing));
+        for (phase, expected) in [
+            (Phase::Serving, Some(ServingStatus::Serving)),
+            (Phase::Announcing, Some(ServingStatus::NotServing)),
+            (Phase::Leaving, None),
+        ] {
+            assert_eq!(next(&mut watch, || fixture.phases.advance(phase)).await, expected, "{phase:?}");
+        }
+    }
+
+    #[test]
+    fn a_model_serves_where_the_directory_says_so_until_the_server_stops() {
+        let fixture = Fixture::new();
+        let status = |service| fixture.health.readiness.status(service);
+        assert_eq!(status("model/plain"), Some(ServingStatus::Serving));
+        assert_eq!(status("model/numbered/2"), Some(ServingStatus::NotServing));
+        assert_eq!(status("model/numbered/4"), None);
+        fixture.phases.advance(Phase::Announcing);
+        assert_eq!(status("model/plain"), Some(ServingStatus::NotServing));
     }
 }
