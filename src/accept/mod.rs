@@ -21,12 +21,12 @@ mod timing;
 mod tls;
 mod unserved;
 
-pub use admin::Admin;
+pub use admin::{Admin, Page};
 pub use budget::ByteBudget;
 pub use calls::{Calls, Rules};
 pub use control::{
-    HealthService, OpenInferenceControl, Readiness, TensorFlowControl, health_server, open_inference_server,
-    prediction_server, reflection, status_server,
+    CatalogDirectory, Description, Directory, HealthService, OpenInferenceControl, Readiness, TensorFlowControl,
+    health_server, open_inference_server, prediction_server, reflection, status_server,
 };
 pub use front::Front;
 pub use listener::{Listener, ListenerRules};

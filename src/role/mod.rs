@@ -13,8 +13,9 @@ pub use loader::{Engines, ModelService, loader, onnx_runtime};
 pub use server::{Addresses, Server, StartError};
 
 use crate::accept::{
-    BodyRules, ByteBudget, Calls, Deadlines, Front, HealthService, OpenInferenceControl, Phases, Readiness, Rules,
-    TensorFlowControl, health_server, open_inference_server, prediction_server, reflection, status_server,
+    BodyRules, ByteBudget, Calls, CatalogDirectory, Deadlines, Front, HealthService, OpenInferenceControl, Phases,
+    Readiness, Rules, TensorFlowControl, health_server, open_inference_server, prediction_server, reflection,
+    status_server,
 };
 use crate::admit::{Deadline, InFlight, Limit};
 use crate::balance::Router;
@@ -31,8 +32,8 @@ pub struct Parts {
     pub front: Arc<Front<Stages>>,
     /// What is served.
     pub catalog: Catalog<ModelService>,
-    /// How far the process is in its life.
-    pub phases: Phases,
+    /// Whether it can be called, and how far it is in its life.
+    pub readiness: Readiness<CatalogDirectory<ModelService>>,
     /// Counts of calls by their end.
     pub ledger: Arc<Ledger>,
     /// What the process tells of itself.
@@ -61,21 +62,19 @@ pub fn serve(config: &Config, repository: Repository, engines: Engines) -> Parts
         ledger: ledger.clone(),
         phases: phases.clone(),
     };
-    let readiness = Readiness { catalog: catalog.clone(), phases: phases.clone() };
-    let control = OpenInferenceControl {
-        readiness: readiness.clone(),
-        statistics,
-        allow_model_control: config.allow_model_control,
-    };
+    let directory = CatalogDirectory { catalog: catalog.clone(), statistics };
+    let readiness = Readiness { directory: directory.clone(), phases };
+    let control =
+        OpenInferenceControl { readiness: readiness.clone(), allow_model_control: config.allow_model_control };
     let limit = config.limits.message_size.get();
-    let tensorflow = TensorFlowControl { readiness: readiness.clone() };
+    let tensorflow = TensorFlowControl { directory };
     let front = Front::new(Arc::new(calls))
         .with(open_inference_server(control, limit))
         .with(prediction_server(tensorflow.clone(), limit))
         .with(status_server(tensorflow, limit))
-        .with(health_server(HealthService::new(readiness), limit));
+        .with(health_server(HealthService::new(readiness.clone()), limit));
     let front = if config.reflection.enabled { reflection(front) } else { front };
-    Parts { front: Arc::new(front), catalog, phases, ledger, metrics, leaving }
+    Parts { front: Arc::new(front), catalog, readiness, ledger, metrics, leaving }
 }
 
 fn rules(config: &Config) -> Rules {

@@ -7,11 +7,11 @@ use futures_util::Stream;
 use futures_util::stream::unfold;
 use tonic::{Request, Response, Status};
 
-use super::Readiness;
+use super::{Directory, Readiness};
 use crate::accept::generated::health::health_server::Health;
 use crate::accept::phase::Phase;
-use crate::error::Error;
-use crate::infer::{Infer, Target};
+use crate::error::{Error, Kind};
+use crate::infer::Target;
 use crate::models::VersionState;
 use crate::wire::proto::health::health_check_response::ServingStatus;
 use crate::wire::proto::health::{HealthCheckRequest, HealthCheckResponse, HealthListRequest, HealthListResponse};
@@ -33,18 +33,18 @@ const MODEL: &str = "model/";
 const MAX_LISTED: usize = 1000;
 
 /// Answers questions about health.
-pub struct HealthService<S: Infer> {
-    readiness: Readiness<S>,
+pub struct HealthService<D: Directory> {
+    readiness: Readiness<D>,
 }
 
-impl<S: Infer> HealthService<S> {
-    /// The health that `readiness` and its catalog tell.
-    pub fn new(readiness: Readiness<S>) -> Self {
+impl<D: Directory> HealthService<D> {
+    /// The health that `readiness` and its directory tell.
+    pub fn new(readiness: Readiness<D>) -> Self {
         HealthService { readiness }
     }
 }
 
-impl<S: Infer> Readiness<S> {
+impl<D: Directory> Readiness<D> {
     /// The status under a name; `None` for a name that nobody has.
     fn status(&self, service: &str) -> Option<ServingStatus> {
         let serving = if SERVICES.contains(&service) { self.is_ready() } else { self.model_status(service)? };
@@ -55,9 +55,9 @@ impl<S: Infer> Readiness<S> {
         let model = service.strip_prefix(MODEL)?;
         let (name, version) = model.split_once('/').unwrap_or((model, ""));
         let target = Target::parse(name.into(), version).ok()?;
-        match self.catalog.resolve(&target) {
-            Ok(_) => Some(self.is_staying()),
-            Err(error) if error.kind() == crate::error::Kind::UnknownModel => None,
+        match self.directory.serves(&target) {
+            Ok(()) => Some(self.is_staying()),
+            Err(error) if error.kind() == Kind::UnknownModel => None,
             Err(_) => Some(false),
         }
     }
@@ -68,7 +68,7 @@ fn answer(status: ServingStatus) -> HealthCheckResponse {
 }
 
 #[tonic::async_trait]
-impl<S: Infer> Health for HealthService<S> {
+impl<D: Directory> Health for HealthService<D> {
     async fn check(&self, request: Request<HealthCheckRequest>) -> Result<Response<HealthCheckResponse>, Status> {
         let service = request.into_inner().service;
         match self.readiness.status(&service) {
@@ -83,7 +83,7 @@ impl<S: Infer> Health for HealthService<S> {
             statuses.extend(self.readiness.status(service).map(|status| (service.to_owned(), answer(status))));
         }
         let staying = self.readiness.is_staying();
-        for entry in self.readiness.catalog.index() {
+        for entry in self.readiness.directory.index().await? {
             let serving = staying && entry.state == VersionState::Ready;
             let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
             let name = format!("{MODEL}{}", entry.name);
@@ -106,37 +106,119 @@ impl<S: Infer> Health for HealthService<S> {
 
     async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let readiness = self.readiness.clone();
-        let (changes, phase) = (readiness.catalog.changes(), readiness.phases.watch());
+        let (changes, phase) = (readiness.directory.changes(), readiness.phases.watch());
         let watching = Watching { service: request.into_inner().service, readiness, changes, phase, told: None };
         Ok(Response::new(Box::pin(unfold(watching, Watching::next))))
     }
 }
 
 /// One caller that wants to know of changes.
-struct Watching<S: Infer> {
+struct Watching<D: Directory> {
     service: String,
-    readiness: Readiness<S>,
+    readiness: Readiness<D>,
     changes: tokio::sync::watch::Receiver<u64>,
     phase: crate::accept::phase::PhaseWatch,
     told: Option<ServingStatus>,
 }
 
-impl<S: Infer> Watching<S> {
+impl<D: Directory> Watching<D> {
     /// Waits until the status is another than was told. The watch ends when the process leaves.
     async fn next(mut self) -> Option<(Result<HealthCheckResponse, Status>, Self)> {
         loop {
             self.changes.borrow_and_update();
-            let announced = self.readiness.phases.now() >= Phase::Announcing;
+            let phase = self.readiness.phases.now();
             let status = self.readiness.status(&self.service).unwrap_or(ServingStatus::ServiceUnknown);
             if self.told != Some(status) {
                 self.told = Some(status);
                 return Some((Ok(answer(status)), self));
             }
-            let next_phase = if announced { Phase::Leaving } else { Phase::Announcing };
+            let next_phase = match phase {
+                Phase::Starting => Phase::Serving,
+                Phase::Serving => Phase::Announcing,
+                Phase::Announcing | Phase::Leaving | Phase::Cut => Phase::Leaving,
+            };
             tokio::select! {
                 changed = self.changes.changed() => changed.ok()?,
                 () = self.phase.reached(next_phase) => if next_phase == Phase::Leaving { return None },
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures_util::StreamExt;
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::accept::control::fixture::Hearsay;
+    use crate::accept::phase::Phases;
+
+    struct Fixture {
+        directory: Hearsay,
+        phases: Phases,
+        health: HealthService<Hearsay>,
+    }
+
+    impl Fixture {
+        fn new() -> Fixture {
+            let (directory, phases) = (Hearsay::default(), Phases::default());
+            let health = HealthService::new(Readiness { directory: directory.clone(), phases: phases.clone() });
+            Fixture { directory, phases, health }
+        }
+
+        async fn watch(&self, service: &str) -> <HealthService<Hearsay> as Health>::WatchStream {
+            let request = HealthCheckRequest { service: service.to_owned() };
+            self.health.watch(Request::new(request)).await.unwrap().into_inner()
+        }
+    }
+
+    /// What a watch that waits already tells when `change` happens; `None` at its end.
+    async fn next(
+        watch: &mut <HealthService<Hearsay> as Health>::WatchStream,
+        change: impl FnOnce(),
+    ) -> Option<ServingStatus> {
+        let told = timeout(Duration::from_secs(1), watch.next());
+        let (told, ()) = tokio::join!(biased; told, async { change() });
+        told.expect("the watch tells nothing").map(|told| told.unwrap().status())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_does_not_serve_before_its_directory_is_ready_and_a_watch_tells_that_it_is() {
+        let fixture = Fixture::new();
+        fixture.phases.advance(Phase::Serving);
+        assert_eq!(fixture.health.readiness.status(""), Some(ServingStatus::NotServing));
+        let mut watch = fixture.watch("").await;
+        assert_eq!(next(&mut watch, || ()).await, Some(ServingStatus::NotServing));
+        assert_eq!(next(&mut watch, || fixture.directory.meet()).await, Some(ServingStatus::Serving));
+        assert_eq!(fixture.health.readiness.status(""), Some(ServingStatus::Serving));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_of_the_server_tells_each_part_of_its_life() {
+        let fixture = Fixture::new();
+        fixture.directory.meet();
+        let mut watch = fixture.watch("").await;
+        assert_eq!(next(&mut watch, || ()).await, Some(ServingStatus::NotServing));
+        for (phase, expected) in [
+            (Phase::Serving, Some(ServingStatus::Serving)),
+            (Phase::Announcing, Some(ServingStatus::NotServing)),
+            (Phase::Leaving, None),
+        ] {
+            assert_eq!(next(&mut watch, || fixture.phases.advance(phase)).await, expected, "{phase:?}");
+        }
+    }
+
+    #[test]
+    fn a_model_serves_where_the_directory_says_so_until_the_server_stops() {
+        let fixture = Fixture::new();
+        let status = |service| fixture.health.readiness.status(service);
+        assert_eq!(status("model/plain"), Some(ServingStatus::Serving));
+        assert_eq!(status("model/numbered/2"), Some(ServingStatus::NotServing));
+        assert_eq!(status("model/numbered/4"), None);
+        fixture.phases.advance(Phase::Announcing);
+        assert_eq!(status("model/plain"), Some(ServingStatus::NotServing));
     }
 }

@@ -2,11 +2,17 @@
 //! call, on tonic's services.
 
 mod batching;
+mod catalog;
 mod description;
+mod directory;
+#[cfg(test)]
+pub(super) mod fixture;
 mod health;
 mod open_inference;
 mod tensorflow;
 
+pub use catalog::CatalogDirectory;
+pub use directory::{Description, Directory};
 pub use health::HealthService;
 pub use open_inference::OpenInferenceControl;
 pub use tensorflow::TensorFlowControl;
@@ -19,29 +25,38 @@ use super::generated::inference::grpc_inference_service_server::GrpcInferenceSer
 use super::generated::serving::model_service_server::ModelServiceServer;
 use super::generated::serving::prediction_service_server::PredictionServiceServer;
 use super::phase::{Phase, Phases};
+use crate::error::{Error, Kind, Result};
 use crate::infer::Infer;
-use crate::models::Catalog;
 use crate::wire::proto::DESCRIPTORS;
 
-/// Whether the process as a whole can be called: its models were loaded as far as they can be, and it
-/// is not stopping.
-pub struct Readiness<S: Infer> {
-    /// What is served.
-    pub catalog: Catalog<S>,
+/// Whether the process as a whole can be called: its models were loaded as far as they can be, there is somebody to
+/// answer, and it is not stopping.
+#[derive(Clone)]
+pub struct Readiness<D: Directory> {
+    /// What is known of models.
+    pub directory: D,
     /// How far the process is in stopping.
     pub phases: Phases,
 }
 
-impl<S: Infer> Clone for Readiness<S> {
-    fn clone(&self) -> Self {
-        Readiness { catalog: self.catalog.clone(), phases: self.phases.clone() }
-    }
-}
-
-impl<S: Infer> Readiness<S> {
+impl<D: Directory> Readiness<D> {
     /// Whether it can be called. A broken model does not keep the others from being served.
+    ///
+    /// # Errors
+    /// Why not: its phase, or what the directory says.
+    pub fn check(&self) -> Result<()> {
+        match self.phases.now() {
+            Phase::Starting => Err(Error::new(Kind::NotReady, "models are loading")),
+            Phase::Serving => self.directory.ready(),
+            Phase::Announcing | Phase::Leaving | Phase::Cut => {
+                Err(Error::new(Kind::Draining, "the server is stopping"))
+            }
+        }
+    }
+
+    /// Whether it can be called.
     pub fn is_ready(&self) -> bool {
-        self.phases.now() == Phase::Serving
+        self.check().is_ok()
     }
 
     /// Whether it is not stopping.
@@ -53,7 +68,7 @@ impl<S: Infer> Readiness<S> {
 macro_rules! server {
     ($(#[$doc:meta])* $function:ident: $server:ident of $service:ident) => {
         $(#[$doc])*
-        pub fn $function<S: Infer>(service: $service<S>, message_size: usize) -> $server<$service<S>> {
+        pub fn $function<D: Directory>(service: $service<D>, message_size: usize) -> $server<$service<D>> {
             $server::new(service)
                 .accept_compressed(Gzip)
                 .accept_compressed(Zstd)

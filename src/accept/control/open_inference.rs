@@ -1,40 +1,30 @@
 //! The Open Inference Protocol's questions and Triton's extensions to them.
 
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::time::Duration;
 
 use tonic::{Request, Response, Status};
 
-use super::{Readiness, description};
+use super::{Directory, Readiness, description};
 use crate::accept::generated::inference::grpc_inference_service_server::GrpcInferenceService;
 use crate::error::{Error, Kind};
-use crate::infer::{Infer, ModelName, Target, Version};
-use crate::models::{IndexEntry, Served, VersionState};
-use crate::observe::StatisticsTable;
+use crate::infer::{ModelName, Target, Version, VersionChoice};
+use crate::models::{IndexEntry, VersionState};
 use crate::wire::proto::inference as proto;
 
 /// The extensions that are served, and no others: clients decide from this list what to ask for.
 const EXTENSIONS: [&str; 4] = ["classification", "model_repository", "model_configuration", "statistics"];
 
 /// Answers everything of the protocol but the calls themselves.
-pub struct OpenInferenceControl<S: Infer> {
-    /// What is served.
-    pub readiness: Readiness<S>,
-    /// Numbers of each model.
-    pub statistics: Arc<StatisticsTable>,
+pub struct OpenInferenceControl<D: Directory> {
+    /// What is known of models, and whether the process can be called.
+    pub readiness: Readiness<D>,
     /// Whether clients may load and unload models.
     pub allow_model_control: bool,
 }
 
-impl<S: Infer> OpenInferenceControl<S> {
-    fn served(&self, name: String, version: &str) -> Result<Arc<Served<S>>, Status> {
-        Ok(self.readiness.catalog.resolve(&Target::parse(name.into(), version)?)?)
-    }
-
-    fn ready_versions(&self, name: &ModelName) -> Vec<String> {
-        let versions = self.readiness.catalog.versions(name).unwrap_or_default();
-        versions.iter().map(Version::to_string).collect()
+impl<D: Directory> OpenInferenceControl<D> {
+    fn directory(&self) -> &D {
+        &self.readiness.directory
     }
 
     fn may_control(&self) -> Result<(), Status> {
@@ -42,11 +32,6 @@ impl<S: Infer> OpenInferenceControl<S> {
             return Ok(());
         }
         Err(Error::new(Kind::Forbidden, "loading and unloading is switched off (allow_model_control)").into())
-    }
-
-    fn statistics_of(&self, name: &ModelName, version: Version) -> Option<proto::ModelStatistics> {
-        let totals = self.statistics.get(name, version)?.totals();
-        Some(description::statistics(name.as_str(), version.to_string(), &totals))
     }
 }
 
@@ -84,7 +69,7 @@ fn no_parameters_but(known: &[&str], parameters: &Parameters) -> Result<(), Stat
 }
 
 #[tonic::async_trait]
-impl<S: Infer> GrpcInferenceService for OpenInferenceControl<S> {
+impl<D: Directory> GrpcInferenceService for OpenInferenceControl<D> {
     async fn server_live(
         &self,
         _request: Request<proto::ServerLiveRequest>,
@@ -105,7 +90,7 @@ impl<S: Infer> GrpcInferenceService for OpenInferenceControl<S> {
     ) -> Result<Response<proto::ModelReadyResponse>, Status> {
         let proto::ModelReadyRequest { name, version } = request.into_inner();
         let target = Target::parse(name.into(), &version)?;
-        let ready = self.readiness.is_staying() && self.readiness.catalog.resolve(&target).is_ok();
+        let ready = self.readiness.is_staying() && self.directory().serves(&target).is_ok();
         Ok(Response::new(proto::ModelReadyResponse { ready }))
     }
 
@@ -125,15 +110,18 @@ impl<S: Infer> GrpcInferenceService for OpenInferenceControl<S> {
         request: Request<proto::ModelMetadataRequest>,
     ) -> Result<Response<proto::ModelMetadataResponse>, Status> {
         let proto::ModelMetadataRequest { name, version } = request.into_inner();
-        let served = self.served(name, &version)?;
-        let versions =
-            if version.is_empty() { self.ready_versions(&served.name) } else { vec![served.version.to_string()] };
+        let target = Target::parse(name.into(), &version)?;
+        let model = self.directory().describe(&target).await?;
+        let versions = match target.version {
+            VersionChoice::Latest => model.versions,
+            _ => model.version.into_iter().collect(),
+        };
         Ok(Response::new(proto::ModelMetadataResponse {
-            name: served.name.to_string(),
-            versions,
-            platform: description::PLATFORM.to_owned(),
-            inputs: description::tensor_metadata(&served.signature.inputs),
-            outputs: description::tensor_metadata(&served.signature.outputs),
+            name: model.name.to_string(),
+            versions: versions.iter().map(Version::to_string).collect(),
+            platform: model.platform,
+            inputs: description::tensor_metadata(&model.signature.inputs),
+            outputs: description::tensor_metadata(&model.signature.outputs),
             properties: HashMap::new(),
         }))
     }
@@ -143,10 +131,7 @@ impl<S: Infer> GrpcInferenceService for OpenInferenceControl<S> {
         request: Request<proto::ModelConfigRequest>,
     ) -> Result<Response<proto::ModelConfigResponse>, Status> {
         let proto::ModelConfigRequest { name, version } = request.into_inner();
-        let served = self.served(name, &version)?;
-        let statistics = self.statistics.get(&served.name, served.version);
-        let delay = statistics.map_or(Duration::ZERO, |statistics| statistics.queue().delay_now());
-        let config = description::model_config(&*served, delay);
+        let config = self.directory().config(&Target::parse(name.into(), &version)?).await?;
         Ok(Response::new(proto::ModelConfigResponse { config: Some(config) }))
     }
 
@@ -157,14 +142,9 @@ impl<S: Infer> GrpcInferenceService for OpenInferenceControl<S> {
         let proto::ModelStatisticsRequest { name, version } = request.into_inner();
         let wanted = match name.as_str() {
             "" if version.is_empty() => None,
-            _ => Some(self.served(name, &version)?),
+            _ => Some(Target::parse(name.into(), &version)?),
         };
-        let of_wanted = self.readiness.catalog.served().into_iter().filter(|served| match &wanted {
-            None => true,
-            Some(wanted) if version.is_empty() => served.name == wanted.name,
-            Some(wanted) => served.name == wanted.name && served.version == wanted.version,
-        });
-        let model_stats = of_wanted.filter_map(|served| self.statistics_of(&served.name, served.version)).collect();
+        let model_stats = self.directory().statistics(wanted.as_ref()).await?;
         Ok(Response::new(proto::ModelStatisticsResponse { model_stats }))
     }
 
@@ -174,7 +154,7 @@ impl<S: Infer> GrpcInferenceService for OpenInferenceControl<S> {
     ) -> Result<Response<proto::RepositoryIndexResponse>, Status> {
         let proto::RepositoryIndexRequest { repository_name, ready } = request.into_inner();
         only_repository(&repository_name)?;
-        let index = self.readiness.catalog.index().into_iter();
+        let index = self.directory().index().await?.into_iter();
         let wanted = index.filter(|entry| !ready || entry.state == VersionState::Ready);
         Ok(Response::new(proto::RepositoryIndexResponse { models: wanted.map(index_entry).collect() }))
     }
@@ -188,7 +168,7 @@ impl<S: Infer> GrpcInferenceService for OpenInferenceControl<S> {
         only_repository(&repository_name)?;
         let name = ModelName::new(model_name.into())?;
         no_parameters_but(&[], &parameters)?;
-        self.readiness.catalog.load(&name).await?;
+        self.directory().load(&name).await?;
         Ok(Response::new(proto::RepositoryModelLoadResponse {}))
     }
 
@@ -202,7 +182,82 @@ impl<S: Infer> GrpcInferenceService for OpenInferenceControl<S> {
         let name = ModelName::new(model_name.into())?;
         // No model depends on another here, so that this one changes nothing.
         no_parameters_but(&["unload_dependents"], &parameters)?;
-        self.readiness.catalog.unload(&name).await?;
+        self.directory().unload(&name).await?;
         Ok(Response::new(proto::RepositoryModelUnloadResponse {}))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::Code;
+
+    use super::*;
+    use crate::accept::control::fixture::Hearsay;
+    use crate::accept::phase::Phases;
+
+    fn control(directory: &Hearsay, allow_model_control: bool) -> OpenInferenceControl<Hearsay> {
+        let readiness = Readiness { directory: directory.clone(), phases: Phases::default() };
+        OpenInferenceControl { readiness, allow_model_control }
+    }
+
+    fn load(name: &str, parameters: &[&str]) -> Request<proto::RepositoryModelLoadRequest> {
+        let parameters = parameters.iter().map(|name| (name.to_string(), Default::default())).collect();
+        Request::new(proto::RepositoryModelLoadRequest {
+            model_name: name.to_owned(),
+            parameters,
+            ..Default::default()
+        })
+    }
+
+    #[tokio::test]
+    async fn versions_are_all_that_serve_the_one_asked_for_or_none_where_nobody_numbers_them() {
+        let control = control(&Hearsay::default(), false);
+        for (name, version, expected) in
+            [("numbered", "", &["1", "3"][..]), ("numbered", "1", &["1"]), ("plain", "", &[])]
+        {
+            let request = proto::ModelMetadataRequest { name: name.to_owned(), version: version.to_owned() };
+            let told = control.model_metadata(Request::new(request)).await.unwrap().into_inner();
+            assert_eq!(
+                (&*told.name, &*told.platform, &*told.versions[..].join(" ")),
+                (name, "hearsay", &*expected.join(" "))
+            );
+            assert_eq!((&*told.inputs[0].datatype, &told.inputs[0].shape[..]), ("FP32", &[-1, 2][..]));
+        }
+    }
+
+    #[tokio::test]
+    async fn statistics_are_asked_of_everything_of_a_model_or_of_a_version() {
+        let control = control(&Hearsay::default(), false);
+        for (name, version, expected) in [
+            ("", "", Ok("all")),
+            ("numbered", "", Ok("\"numbered\"")),
+            ("numbered", "1", Ok("\"numbered\" version 1")),
+            ("", "1", Err(Code::InvalidArgument)),
+        ] {
+            let request = proto::ModelStatisticsRequest { name: name.to_owned(), version: version.to_owned() };
+            let told = control.model_statistics(Request::new(request)).await;
+            let told = told.map(|told| told.into_inner().model_stats[0].name.clone()).map_err(|status| status.code());
+            assert_eq!(told, expected.map(str::to_owned));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_load_reaches_the_directory_only_where_it_is_allowed_and_well_asked_for() {
+        let directory = Hearsay::default();
+        let code = |told: Result<_, Status>| told.map(|_: Response<_>| ()).unwrap_err().code();
+        let forbidden = control(&directory, false).repository_model_load(load("plain", &[])).await;
+        assert_eq!(code(forbidden), Code::PermissionDenied);
+        let control = control(&directory, true);
+        assert_eq!(code(control.repository_model_load(load("plain", &["config"])).await), Code::Unimplemented);
+        assert_eq!(code(control.repository_model_load(load("../plain", &[])).await), Code::InvalidArgument);
+        assert_eq!(directory.asked(), [""; 0]);
+        control.repository_model_load(load("plain", &[])).await.unwrap();
+        assert_eq!(directory.asked(), ["load plain"]);
+    }
+
+    #[tokio::test]
+    async fn a_load_that_failed_says_what_the_directory_says() {
+        let status = control(&Hearsay::default(), true).repository_model_load(load("numbered", &[])).await.unwrap_err();
+        assert_eq!(status.message(), "east: version 2: broken; west: no room");
     }
 }

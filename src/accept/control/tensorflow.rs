@@ -3,11 +3,11 @@
 use prost::Message;
 use tonic::{Request, Response, Status};
 
-use super::Readiness;
+use super::Directory;
 use crate::accept::generated::serving::model_service_server::ModelService;
 use crate::accept::generated::serving::prediction_service_server::PredictionService;
 use crate::error::Error;
-use crate::infer::{Infer, ModelName, Target, Version, VersionChoice};
+use crate::infer::{ModelName, Target, Version, VersionChoice};
 use crate::models::{IndexEntry, VersionState};
 use crate::tensor::TensorSpec;
 use crate::wire::proto::tensorflow as tf;
@@ -19,15 +19,10 @@ use proto::model_spec::VersionChoice as WireVersion;
 const SIGNATURE_DEF: &str = "signature_def";
 
 /// Answers everything of the protocol but Predict.
-pub struct TensorFlowControl<S: Infer> {
-    /// What is served.
-    pub readiness: Readiness<S>,
-}
-
-impl<S: Infer> Clone for TensorFlowControl<S> {
-    fn clone(&self) -> Self {
-        TensorFlowControl { readiness: self.readiness.clone() }
-    }
+#[derive(Clone)]
+pub struct TensorFlowControl<D: Directory> {
+    /// What is known of models.
+    pub directory: D,
 }
 
 fn target(spec: Option<proto::ModelSpec>) -> Result<Target, Status> {
@@ -56,19 +51,19 @@ fn tensor_info(spec: &TensorSpec) -> (String, tf::TensorInfo) {
 }
 
 #[tonic::async_trait]
-impl<S: Infer> PredictionService for TensorFlowControl<S> {
+impl<D: Directory> PredictionService for TensorFlowControl<D> {
     async fn get_model_metadata(
         &self,
         request: Request<proto::GetModelMetadataRequest>,
     ) -> Result<Response<proto::GetModelMetadataResponse>, Status> {
         let proto::GetModelMetadataRequest { model_spec, metadata_field } = request.into_inner();
-        let served = self.readiness.catalog.resolve(&target(model_spec)?)?;
+        let model = self.directory.describe(&target(model_spec)?).await?;
         if metadata_field.is_empty() || metadata_field.iter().any(|field| field != SIGNATURE_DEF) {
             return Err(Error::invalid("metadata_field must be \"signature_def\"").into());
         }
         let signature = tf::SignatureDef {
-            inputs: served.signature.inputs.iter().map(tensor_info).collect(),
-            outputs: served.signature.outputs.iter().map(tensor_info).collect(),
+            inputs: model.signature.inputs.iter().map(tensor_info).collect(),
+            outputs: model.signature.outputs.iter().map(tensor_info).collect(),
             method_name: "tensorflow/serving/predict".to_owned(),
             ..Default::default()
         };
@@ -78,8 +73,8 @@ impl<S: Infer> PredictionService for TensorFlowControl<S> {
             value: map.encode_to_vec(),
         };
         let spec = proto::ModelSpec {
-            name: served.name.to_string(),
-            version_choice: Some(WireVersion::Version(served.version.number())),
+            name: model.name.to_string(),
+            version_choice: model.version.map(|version| WireVersion::Version(version.number())),
             ..Default::default()
         };
         let metadata = [(SIGNATURE_DEF.to_owned(), any)].into();
@@ -106,7 +101,7 @@ fn status(entry: IndexEntry) -> Option<proto::ModelVersionStatus> {
 }
 
 #[tonic::async_trait]
-impl<S: Infer> ModelService for TensorFlowControl<S> {
+impl<D: Directory> ModelService for TensorFlowControl<D> {
     async fn get_model_status(
         &self,
         request: Request<proto::GetModelStatusRequest>,
@@ -115,15 +110,67 @@ impl<S: Infer> ModelService for TensorFlowControl<S> {
         let wanted = match &target.version {
             VersionChoice::Latest => None,
             VersionChoice::Exact(version) => Some(*version),
-            VersionChoice::Label(_) => Some(self.readiness.catalog.resolve(&target)?.version),
+            VersionChoice::Label(_) => self.directory.describe(&target).await?.version,
         };
-        let entries = self.readiness.catalog.index().into_iter().filter(|entry| entry.name == target.name);
+        let entries = self.directory.index().await?.into_iter().filter(|entry| entry.name == target.name);
         let entries = entries.filter(|entry| wanted.is_none() || entry.version == wanted);
         let model_version_status: Vec<_> = entries.filter_map(status).collect();
         if model_version_status.is_empty() {
-            // A model without a version, or none: the catalog says which.
-            self.readiness.catalog.resolve(&target)?;
+            // A model without a version, or none: the directory says which.
+            self.directory.serves(&target)?;
         }
         Ok(Response::new(proto::GetModelStatusResponse { model_version_status }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::accept::control::fixture::Hearsay;
+
+    fn spec(name: &str, version_choice: Option<WireVersion>) -> Option<proto::ModelSpec> {
+        Some(proto::ModelSpec { name: name.to_owned(), version_choice, ..Default::default() })
+    }
+
+    fn label(label: &str) -> Option<WireVersion> {
+        Some(WireVersion::VersionLabel(label.to_owned()))
+    }
+
+    #[tokio::test]
+    async fn metadata_tell_the_version_that_is_meant_where_it_has_a_number() {
+        let control = TensorFlowControl { directory: Hearsay::default() };
+        for (model_spec, expected) in [
+            (spec("numbered", None), Some(WireVersion::Version(3))),
+            (spec("numbered", label("stable")), Some(WireVersion::Version(1))),
+            (spec("plain", None), None),
+        ] {
+            let metadata_field = vec![SIGNATURE_DEF.to_owned()];
+            let request = proto::GetModelMetadataRequest { model_spec, metadata_field };
+            let told = control.get_model_metadata(Request::new(request)).await.unwrap().into_inner();
+            assert_eq!(told.model_spec.unwrap().version_choice, expected);
+            let map = proto::SignatureDefMap::decode(&*told.metadata[SIGNATURE_DEF].value).unwrap();
+            assert_eq!(map.signature_def[SIGNATURE].inputs["x"].dtype, data_type(crate::tensor::DType::Fp32));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_status_is_told_of_every_version_or_of_the_one_that_is_meant() {
+        use proto::model_version_status::State::{Available, End};
+        let control = TensorFlowControl { directory: Hearsay::default() };
+        for (model_spec, expected) in [
+            (spec("numbered", None), &[(1, Available), (2, End), (3, Available)][..]),
+            (spec("numbered", Some(WireVersion::Version(2))), &[(2, End)]),
+            (spec("numbered", label("stable")), &[(1, Available)]),
+            // It serves, and has no version to tell of.
+            (spec("plain", None), &[]),
+        ] {
+            let request = Request::new(proto::GetModelStatusRequest { model_spec });
+            let told = control.get_model_status(request).await.unwrap().into_inner().model_version_status;
+            let told: Vec<_> = told.iter().map(|status| (status.version, status.state())).collect();
+            assert_eq!(told, expected);
+        }
+        let request = Request::new(proto::GetModelStatusRequest { model_spec: spec("nobody", None) });
+        let status = control.get_model_status(request).await.unwrap_err();
+        assert_eq!(status.code(), tonic::Code::NotFound);
     }
 }
