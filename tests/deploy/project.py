@@ -7,6 +7,7 @@ import yaml
 
 PROJECT = Path(__file__).parents[2]
 DOCKERFILE = PROJECT / "deploy/Dockerfile"
+README = PROJECT / "deploy/README.md"
 KUBERNETES = PROJECT / "deploy/kubernetes"
 RENDERED = KUBERNETES / "split.yaml"
 

@@ -175,7 +175,7 @@ def pods_are_given_the_time_to_drain(objects):
     for where, pod, container in containers(objects):
         told = settings() | variables(container)
         drain = seconds(told["INFERGATE_DRAIN_ANNOUNCE"]) + seconds(told["INFERGATE_DRAIN_GRACE"])
-        if pod.get("terminationGracePeriodSeconds", 30) < drain + 5:
+        if pod.get("terminationGracePeriodSeconds", 30) <= drain + 5:
             yield f"{where}: draining takes {drain} s, and some to flush"
 
 
