@@ -4,9 +4,10 @@ PYTHON  ?= python3
 CARGO   ?= cargo
 RUNTIME := .runtime
 CLIENTS := $(RUNTIME)/clients
+DEPLOY  := $(RUNTIME)/deploy
 LIBRARY := $(RUNTIME)/onnxruntime/VERSION
 
-.PHONY: help demo test onnxruntime build check fmt lint docs audit bench bench-short clean
+.PHONY: help demo test onnxruntime manifests build check fmt lint docs audit bench bench-short clean
 
 help: ## what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## /  \1 — /p' $(MAKEFILE_LIST) | sort
@@ -15,11 +16,12 @@ demo: $(LIBRARY) ## build, serve the example models, send them real input
 	$(CARGO) build --release --bin infergate
 	@deploy/scripts/demo target/release/infergate
 
-test: $(LIBRARY) $(CLIENTS)/installed ## everything that CI runs as tests
+test: $(LIBRARY) $(CLIENTS)/installed $(DEPLOY)/installed ## everything that CI runs as tests
 	$(CARGO) build --bin infergate
 	$(CARGO) test --lib --bins --test it -- --include-ignored
 	$(CARGO) test --doc
 	PYTHONPATH=$(CLIENTS) $(PYTHON) -m pytest tests/clients -q
+	PYTHONPATH=$(DEPLOY) $(PYTHON) -m pytest tests/deploy -q
 
 onnxruntime: ## fetch the pinned ONNX Runtime (GPU=1 for the GPU one)
 	$(PYTHON) deploy/scripts/fetch-onnxruntime $(if $(GPU),--gpu)
@@ -30,10 +32,13 @@ $(LIBRARY): deploy/scripts/onnxruntime.sha256
 	@touch $@
 
 # Into a folder of their own: a virtual environment would need more than python3 and pip.
-$(CLIENTS)/installed: tests/clients/requirements.txt
-	rm -rf $(CLIENTS)
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check --target $(CLIENTS) -r $<
+$(CLIENTS)/installed $(DEPLOY)/installed: $(RUNTIME)/%/installed: tests/%/requirements.txt
+	rm -rf $(@D)
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --target $(@D) -r $<
 	@touch $@
+
+manifests: ## render deploy/kubernetes/split.yaml (needs kubectl 1.27 or newer)
+	kubectl kustomize deploy/kubernetes/split > deploy/kubernetes/split.yaml
 
 lint: ## formatting, clippy with our bans
 	$(CARGO) fmt --check
