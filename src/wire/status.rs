@@ -23,8 +23,8 @@ const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 /// Milliseconds after which trying again may help, or -1 where it should not be tried (gRFC A6).
 const PUSHBACK: &str = "grpc-retry-pushback-ms";
 
-/// Which kind of failure it was, by [`Kind::name`], where the code alone does not say: a gateway has to know whether the
-/// call can have run before it tries it elsewhere.
+/// Which kind of failure it was, by [`Kind::name`], where the code alone does not say: a gateway has to know whether
+/// the call can have run before it tries it elsewhere.
 const FAILURE: &str = "infergate-failure";
 
 /// The code of each kind of failure.

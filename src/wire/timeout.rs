@@ -50,7 +50,8 @@ pub fn read(value: &[u8]) -> Result<Duration> {
 }
 
 /// The timeout of a call that has so much time `left`, in the finest unit that its digits have room for. It is never
-/// longer than what is left, and shorter by a millionth at most; what goes beyond 99999999 hours is cut to those.
+/// longer than what is left, and shorter by a hundred-thousandth at most. What goes beyond 99999999 hours is cut to
+/// those.
 pub fn timeout(left: Duration) -> HeaderValue {
     let nanos = left.as_nanos();
     let fits = |(length, _): &&(u128, u8)| nanos / length < 10u128.pow(MAX_DIGITS as u32);
@@ -78,11 +79,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_written_timeout_is_what_is_left_or_hardly_less(secs in 0..=300_000_000_000u64, shift in 0..40u32, nanos in 0..1_000_000_000u32) {
+        fn a_written_timeout_is_what_is_left_or_hardly_less(
+            (secs, shift) in (0..=300_000_000_000u64, 0..40u32),
+            nanos in 0..1_000_000_000u32,
+        ) {
             let left = Duration::new(secs >> shift, nanos);
             let told = read(timeout(left).as_bytes()).unwrap();
             prop_assert!(told <= left);
-            // Seven digits are kept at least, up to the unit before hours; a change to hours keeps six.
+            // From one unit to the next, six digits are left at least.
             prop_assert!(left - told <= left / 100_000, "{left:?} became {told:?}");
         }
 

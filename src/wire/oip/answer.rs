@@ -37,8 +37,8 @@ pub struct Answer {
 /// Walks a `ModelInferResponse` to its end.
 ///
 /// # Errors
-/// `Engine` where it is no such message, names no legal model, its tensors contradict themselves or lie in shared memory,
-/// or typed elements take more than `limit` bytes: whatever is wrong with it, it was not the caller.
+/// `Engine` where it is no such message, names no legal model, its tensors contradict themselves or lie in shared
+/// memory, or typed elements take more than `limit` bytes: whatever is wrong with it, it was not the caller.
 pub fn answer(message: Bytes, limit: usize) -> Result<Answer> {
     walk(message, limit).map_err(|error| Error::new(Kind::Engine, format!("the backend's answer: {error}")))
 }

@@ -14,8 +14,8 @@ use crate::wire::protobuf::{put_bytes, put_head};
 /// A request as a `ModelInferRequest` with its prefix, tensors in the raw form; large ones are shared, not copied. It
 /// has the id of its member where that is its only one.
 ///
-/// The protocol has no labels of versions. One that nobody resolved before goes in the version's place, as text: servers
-/// whose versions are texts may know it, and others refuse what is no number.
+/// The protocol has no labels of versions. One that nobody resolved before goes in the version's place, as text:
+/// servers whose versions are texts may know it, and others refuse what is no number.
 pub fn request(request: &InferRequest) -> Rope {
     let mut message = MessageWriter::default();
     let head = message.head();

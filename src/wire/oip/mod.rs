@@ -1,7 +1,7 @@
 //! The Open Inference Protocol's hot messages, walked and written by hand. As a server, `ModelInferRequest` into an
 //! [`InferRequest`](crate::infer::InferRequest) and an [`InferResponse`](crate::infer::InferResponse) into
-//! `ModelInferResponse`; as a client of backends, the other way round. Tensor bytes are shared, never copied; fields may
-//! come in any order.
+//! `ModelInferResponse`; as a client of backends, the other way round. Tensor bytes are shared, never copied, but for
+//! small parts; fields may come in any order.
 
 mod answer;
 mod call;

@@ -24,8 +24,8 @@ const LONGEST: Duration = Duration::from_secs(24 * 3600);
 /// `TooLarge`.
 ///
 /// Where several kinds have a code, a server of ours names the kind. RESOURCE_EXHAUSTED of others is `Overloaded`, and
-/// UNAVAILABLE is `NotReady` where they say when to come back, else `BackendLost`: the call may have run, since a proxy in
-/// between may have lost it. That it is too where there is no status.
+/// UNAVAILABLE is `NotReady` where they say when to come back, else `BackendLost`: the call may have run, since a proxy
+/// in between may have lost it. That it is too where there is no status.
 pub fn failure(trailers: &HeaderMap) -> Result<()> {
     let Some(status) = trailers.get(GRPC_STATUS) else {
         return Err(Error::new(Kind::BackendLost, "the backend's answer ended without a status"));

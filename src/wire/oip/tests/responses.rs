@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use prost::Message;
 
 use super::{TYPED, contents, decode, parameters, same_parameters};
-use crate::infer::{Parameter, Parameters};
+use crate::infer::{InferResponse, Parameter, Parameters};
 use crate::tensor::DType;
 use crate::wire::PREFIX;
 use crate::wire::oip::{Form, encode};
@@ -116,6 +116,13 @@ fn half_floats_answer_raw_even_to_a_typed_request() {
     let response = sent(&samples, Parameters::default(), "", Form::Typed);
     assert!(response.outputs.iter().all(|output| output.contents.is_none()));
     assert_eq!(response.raw_output_contents, [&[0, 0, 0x80, 0x3f][..], &[0x80, 0x3f]]);
+}
+
+#[test]
+fn an_answer_of_a_version_that_is_not_known_names_none() {
+    let response = InferResponse { version: None, ..answer([], Parameters::default()) };
+    let message = encode(&response, "", Form::Raw).to_bytes();
+    assert_eq!(ModelInferResponse::decode(message.slice(PREFIX..)).unwrap().model_version, "");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use prost::Message;
 
 use super::{content, values};
-use crate::infer::Parameters;
+use crate::infer::{InferResponse, Parameters};
 use crate::tensor::DType;
 use crate::wire::PREFIX;
 use crate::wire::proto::tensorflow::serving::model_spec::VersionChoice;
@@ -51,6 +51,14 @@ fn the_answer_names_the_version_and_the_signature_that_answered() {
     let version_choice = Some(VersionChoice::Version(7));
     let expected = ModelSpec { name: "resnet".into(), version_choice, signature_name: "serving_default".into() };
     assert_eq!(sent(&[], Form::Values).model_spec, Some(expected));
+}
+
+#[test]
+fn an_answer_of_a_version_that_is_not_known_names_none() {
+    let response = InferResponse { version: None, ..answer([], Parameters::default()) };
+    let message = encode(&response, Form::Values).to_bytes();
+    let spec = PredictResponse::decode(message.slice(PREFIX..)).unwrap().model_spec.unwrap();
+    assert_eq!((spec.name.as_str(), spec.version_choice), ("resnet", None));
 }
 
 #[test]
