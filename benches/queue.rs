@@ -91,7 +91,13 @@ fn requests(count: usize, widths: usize) -> Vec<InferRequest> {
         let shape = Shape::new(&[1, width as i64]).expect("a shape");
         let data = Rope::from(vec![0; 4 * width]);
         let tensor = Tensor::new("x".into(), DType::Fp32, shape, data).expect("a tensor");
-        let member = Member { id: "".into(), deadline, trace: None, timeline: Timeline::start(Instant::now()) };
+        let member = Member {
+            id: "".into(),
+            deadline,
+            trace: None,
+            previous_attempts: 0,
+            timeline: Timeline::start(Instant::now()),
+        };
         InferRequest::new(target.clone(), [tensor], member)
     };
     (0..count).map(request).collect()

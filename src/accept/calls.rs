@@ -99,7 +99,13 @@ impl<S: Infer> Calls<S> {
         taken.grow(decoded.bytes().saturating_sub(received))?;
         timeline.end(Stage::Receive, Instant::now());
         let (deadline, trace) = (metadata.deadline, metadata.trace);
-        let member = Member { id: ByteString::new(), deadline, trace, timeline: timeline.clone() };
+        let member = Member {
+            id: ByteString::new(),
+            deadline,
+            trace,
+            previous_attempts: metadata.previous_attempts,
+            timeline: timeline.clone(),
+        };
         let response: InferResponse = call(&self.service, decoded.request(member)).await?;
         let answer = P::encode(&response, &reply);
         taken.overdraw(answer.len());

@@ -2,13 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 
 use super::compression::Encoding;
 use crate::error::Result;
 use crate::infer::TraceContext;
 use crate::wire::timeout::{self, GRPC_TIMEOUT};
 use crate::wire::trace::{self, TRACEPARENT};
+
+/// How often a call was tried before by whoever is in front (gRFC A6).
+const PREVIOUS_ATTEMPTS: HeaderName = HeaderName::from_static("grpc-previous-rpc-attempts");
 
 /// How long calls may take.
 #[derive(Debug, Clone, Copy)]
@@ -26,6 +29,8 @@ pub struct Metadata {
     pub deadline: Instant,
     /// The caller's trace.
     pub trace: Option<TraceContext>,
+    /// How often a process in front of this one has tried it; junk is no time.
+    pub previous_attempts: u32,
     /// How its messages are compressed, where they say that they are.
     pub encoding: Encoding,
     /// How its answers are compressed.
@@ -46,10 +51,17 @@ impl Metadata {
         Ok(Metadata {
             deadline: now + timeout.min(deadlines.max),
             trace: headers.get(TRACEPARENT).and_then(|value| trace::read(value.as_bytes())),
+            previous_attempts: headers.get(PREVIOUS_ATTEMPTS).map_or(0, |value| count(value.as_bytes())),
             encoding,
             answer_encoding: encoding.of_answers(headers),
         })
     }
+}
+
+/// A small decimal number. Larger ones than any client sends are as large as that.
+fn count(value: &[u8]) -> u32 {
+    const MOST: u32 = 1000;
+    std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()).unwrap_or(0).min(MOST)
 }
 
 #[cfg(test)]

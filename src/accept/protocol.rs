@@ -35,7 +35,8 @@ pub struct Call {
     inputs: SmallVec<[Tensor; 1]>,
     outputs: Vec<WantedOutput>,
     id: ByteString,
-    received: Bytes,
+    /// The message itself, where it is one that backends take.
+    received: Option<Bytes>,
 }
 
 impl Call {
@@ -50,7 +51,7 @@ impl Call {
         InferRequest {
             outputs: self.outputs,
             parameters: self.parameters,
-            received: Some(self.received),
+            received: self.received,
             ..InferRequest::new(self.target, self.inputs, member)
         }
     }
@@ -95,7 +96,7 @@ impl Protocol for OpenInference {
         let oip::Call { target, id, parameters, inputs, outputs, form } = oip::decode(message, limit)?;
         refuse_reserved(&parameters)?;
         let reply = OpenInferenceReply { id: id.clone(), form };
-        Ok((Call { target, parameters, inputs, outputs, id, received }, reply))
+        Ok((Call { target, parameters, inputs, outputs, id, received: Some(received) }, reply))
     }
 
     fn encode(response: &InferResponse, reply: &OpenInferenceReply) -> Rope {
@@ -114,10 +115,9 @@ impl Protocol for TensorFlowServing {
     const LARGE_BYTES: &'static [u32] = &tfs::CONTENT_PATH;
 
     fn decode(message: Bytes, limit: usize) -> Result<(Call, tfs::Form)> {
-        let received = message.clone();
         let tfs::Call { target, inputs, outputs, form } = tfs::decode(message, limit)?;
         let (parameters, id) = (Parameters::default(), ByteString::new());
-        Ok((Call { target, parameters, inputs, outputs, id, received }, form))
+        Ok((Call { target, parameters, inputs, outputs, id, received: None }, form))
     }
 
     fn encode(response: &InferResponse, form: &tfs::Form) -> Rope {

@@ -1,25 +1,36 @@
-//! Third stage: who should do it.
+//! Third stage: who should do it. `router` leads a call to its model; behind it, in a gateway, are the endpoints of the
+//! model.
 //!
-//! `router` leads a call to its model. `load` is what one gateway knows of how busy one endpoint is; `pick` decides from
-//! it which endpoint gets a call now, `plan` which gets the next batch of calls that wait, and when.
+//! Whom there is to call: `roster` has a `pool` per model, made of what discovery tells and of what each `endpoint` says
+//! that it serves. A call's way: `pool` has an endpoint picked for it by `pick`, from what `load` knows of how busy each is;
+//! `attempt` sends it there. What goes wrong: `breaker` and `ejection` keep calls from who fails, `retry` and `hedge` send
+//! them elsewhere, within a `budget`. `plan` is for calls that wait at the gateway.
 
+mod attempt;
 mod breaker;
 mod budget;
 mod ejection;
 mod endpoint;
 mod hedge;
-mod retry;
 pub mod load;
+mod member;
 pub mod pick;
 pub mod plan;
+mod pool;
+mod retry;
+mod roster;
 mod router;
 mod window;
 
 pub use breaker::{Admission, Breaker, Pass, Snapshot, State, patience};
 pub use budget::RetryBudget;
 pub use ejection::{Relief, Standing, nobody_ready, relieve};
+pub use endpoint::{Asking, Connectivity, Dial, Endpoint, Io, Rules as EndpointRules, TlsFiles, over_tcp};
 pub use hedge::Hedging;
+pub use member::Member;
+pub use pool::{Members, Pool, Tactics, Traits};
 pub use retry::{Attempt, GiveUp, Next, Ran, Speaks, decide};
+pub use roster::{Balanced, Census, Known, Listed, Roster, RosterRules, Told};
 pub use router::Router;
 
 /// The time. The runtime's clock stands still and leaps in tests; elsewhere it is the system's.

@@ -67,7 +67,8 @@ pub(super) fn tensor(name: &str, dtype: DType, dims: &[i64], seed: u64) -> Tenso
 }
 
 pub(super) fn request(inputs: impl IntoIterator<Item = Tensor>, deadline: Instant) -> InferRequest {
-    let member = Member { id: ByteString::new(), deadline, trace: None, timeline: Timeline::start(now()) };
+    let member =
+        Member { id: ByteString::new(), deadline, trace: None, previous_attempts: 0, timeline: Timeline::start(now()) };
     InferRequest::new(Target::parse("m".into(), "").unwrap(), inputs, member)
 }
 

@@ -82,6 +82,8 @@ pub struct Member {
     pub deadline: Instant,
     /// The caller's trace.
     pub trace: Option<TraceContext>,
+    /// How often a process in front of this one has tried it before (gRFC A6).
+    pub previous_attempts: u32,
     /// Where its time went.
     pub timeline: Timeline,
 }

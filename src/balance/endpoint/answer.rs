@@ -130,10 +130,7 @@ mod tests {
         assert_eq!(assembled(&[&twice]).unwrap_err(), "its answer has more than one message");
         assert_eq!(assembled(&[&whole, &whole]).unwrap_err(), "its answer has more than one message");
         assert_eq!(assembled(&[&whole[..3], &twice[3..]]).unwrap_err(), "its answer has more than one message");
-        assert_eq!(
-            assembled(&[&[1, 0, 0, 0, 0]]).unwrap_err(),
-            "its answer is compressed, which it was not asked for"
-        );
+        assert_eq!(assembled(&[&[1, 0, 0, 0, 0]]).unwrap_err(), "its answer is compressed, which it was not asked for");
         let error = assembled(&[&[0, 0, 1, 0, 0]]).unwrap_err();
         assert_eq!(error, "its answer of 65536 bytes is over the limit of 1000 bytes");
     }

@@ -124,8 +124,8 @@ fn client_config(files: &TlsFiles) -> Result<ClientConfig, String> {
     let mut config = match &files.identity {
         None => builder.with_no_client_auth(),
         Some((chain, key)) => {
-            let private = PrivateKeyDer::from_pem_file(key)
-                .map_err(|error| named(key, format!("no private key: {error}")))?;
+            let private =
+                PrivateKeyDer::from_pem_file(key).map_err(|error| named(key, format!("no private key: {error}")))?;
             let built = builder.with_client_auth_cert(certificates(chain)?, private);
             built.map_err(|error| named(chain, format!("does not fit {}: {error}", key.display())))?
         }

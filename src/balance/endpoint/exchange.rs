@@ -16,12 +16,7 @@ use crate::balance::retry::Ran;
 use crate::error::{Error, Kind};
 
 /// The head of a call.
-pub(super) fn request(
-    authority: &Authority,
-    scheme: &Scheme,
-    path: &PathAndQuery,
-    headers: HeaderMap,
-) -> Request<()> {
+pub(super) fn request(authority: &Authority, scheme: &Scheme, path: &PathAndQuery, headers: HeaderMap) -> Request<()> {
     let mut uri = Parts::default();
     uri.scheme = Some(scheme.clone());
     uri.authority = Some(authority.clone());

@@ -222,6 +222,5 @@ impl Drop for Counted<'_> {
     }
 }
 
-
 #[cfg(test)]
 mod tests;

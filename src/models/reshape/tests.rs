@@ -82,7 +82,13 @@ fn answer(output: Tensor) -> InferResponse {
 fn request(inputs: impl IntoIterator<Item = Tensor>) -> InferRequest {
     let model = Target { name: "digits".parse().unwrap(), version: VersionChoice::Latest };
     let timeline = Timeline::start(Instant::now());
-    let member = Member { id: "".into(), deadline: Instant::now() + Duration::from_secs(1), trace: None, timeline };
+    let member = Member {
+        id: "".into(),
+        deadline: Instant::now() + Duration::from_secs(1),
+        trace: None,
+        previous_attempts: 0,
+        timeline,
+    };
     InferRequest { received: Some("message".into()), ..InferRequest::new(model, inputs, member) }
 }
 

@@ -16,7 +16,13 @@ use crate::wire::proto::inference::ModelInferRequest;
 
 fn member(id: &str) -> Member {
     let now = Instant::now();
-    Member { id: id.into(), deadline: now + Duration::from_secs(1), trace: None, timeline: Timeline::start(now) }
+    Member {
+        id: id.into(),
+        deadline: now + Duration::from_secs(1),
+        trace: None,
+        previous_attempts: 0,
+        timeline: Timeline::start(now),
+    }
 }
 
 fn asked(call: Call) -> InferRequest {

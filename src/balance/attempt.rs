@@ -1,0 +1,138 @@
+//! One try of a call at one endpoint: the request into the backend's form, the reply back into ours.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use bytestring::ByteString;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::endpoint::{Failed, Reply};
+use super::member::Sent;
+use super::now;
+use super::retry::Ran;
+use crate::error::{Error, Kind, Result, Retry};
+use crate::infer::{Close, Composition, Execution, InferRequest, InferResponse, LoadReport, Stage};
+use crate::tensor::Rope;
+use crate::wire::{oip, orca, status, timeout, trace};
+
+/// What is kept back of a call's time for the way there and back: a fiftieth, and no more than this.
+const MARGIN: Duration = Duration::from_millis(1);
+
+/// How often a call was tried before (gRFC A6).
+const PREVIOUS_ATTEMPTS: HeaderName = HeaderName::from_static("grpc-previous-rpc-attempts");
+
+const MODEL_INFER: &str = "/inference.GRPCInferenceService/ModelInfer";
+
+/// A call in the form in which backends take it; made once, sent as often as it takes.
+pub(super) struct Outgoing {
+    path: PathAndQuery,
+    /// The message with its prefix.
+    message: Rope,
+    pub(super) deadline: Instant,
+    /// Rows along the batch axis, as far as the gateway knows one.
+    pub(super) rows: u32,
+    /// How often tiers in front have tried it.
+    pub(super) earlier: u32,
+    traceparent: Option<HeaderValue>,
+    message_size: usize,
+}
+
+impl Outgoing {
+    /// `request` for a backend. One that nothing has changed goes out as the bytes that it came in.
+    pub(super) fn of(request: &InferRequest, rows: u32, message_size: usize) -> Outgoing {
+        let message = match &request.received {
+            Some(received) => oip::forward(received),
+            None => oip::request(request),
+        };
+        let first = &request.members[0];
+        Outgoing {
+            path: PathAndQuery::from_static(MODEL_INFER),
+            message,
+            deadline: request.deadline(),
+            rows,
+            earlier: first.previous_attempts,
+            traceparent: first.trace.as_ref().map(trace::traceparent),
+            message_size,
+        }
+    }
+
+    /// What is left of its time.
+    pub(super) fn left(&self, now: Instant) -> Duration {
+        self.deadline.saturating_duration_since(now)
+    }
+
+    fn headers(&self, number: u32, now: Instant) -> HeaderMap {
+        let mut headers = HeaderMap::with_capacity(8);
+        let left = self.left(now);
+        headers.insert(timeout::GRPC_TIMEOUT, timeout::timeout(left - MARGIN.min(left / 50)));
+        if let Some(traceparent) = &self.traceparent {
+            headers.insert(trace::TRACEPARENT, traceparent.clone());
+        }
+        let previous = self.earlier + number - 1;
+        if previous > 0 {
+            headers.insert(PREVIOUS_ATTEMPTS, previous.into());
+        }
+        headers
+    }
+
+    /// Sends the call, as attempt `number` from one on, to where `sent` was let in.
+    pub(super) async fn send(&self, sent: Sent, number: u32) -> Result<InferResponse, Failed> {
+        let endpoint = sent.member.endpoint.clone();
+        let began = now();
+        let reply = endpoint.call(&self.path, self.headers(number, began), self.message.clone()).await;
+        let answer = reply.and_then(|reply| self.understood(reply, endpoint.name(), began));
+        match &answer {
+            Ok((_, report)) => sent.answered(report.as_ref(), now()),
+            Err(failed) => sent.failed(&failed.error, now()),
+        }
+        answer.map(|(response, _)| response)
+    }
+
+    fn understood(
+        &self,
+        reply: Reply,
+        backend: &ByteString,
+        began: Instant,
+    ) -> Result<(InferResponse, Option<LoadReport>), Failed> {
+        status::failure(&reply.trailers).map_err(|error| {
+            let ran = if error.kind().retry() == Retry::Safe { Ran::Never } else { Ran::Maybe };
+            Failed { error, ran }
+        })?;
+        let wrong = |error: Error| Failed { error, ran: Ran::Maybe };
+        let message = reply.message.ok_or_else(|| wrong(Error::new(Kind::Engine, "the backend's answer is empty")))?;
+        let answer = oip::answer(message.clone(), self.message_size).map_err(wrong)?;
+        let report = reply.trailers.get(orca::TRAILER).and_then(|value| orca::read(value.to_str().ok()?));
+        let response = InferResponse {
+            model: answer.model,
+            version: answer.version,
+            outputs: answer.outputs,
+            parameters: answer.parameters,
+            rows: self.rows as usize,
+            received: Some(message),
+            execution: execution(backend, self.rows, began, report.unwrap_or_default()),
+        };
+        Ok((response, report))
+    }
+}
+
+/// How a call ran that another process ran: all of it between sending and answer.
+fn execution(backend: &ByteString, rows: u32, began: Instant, load: LoadReport) -> Execution {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    Execution {
+        batch: NUMBER.fetch_add(1, Relaxed),
+        composition: Composition { rows: rows as usize, elements: 0, padding: 0, closed: Close::SlotFree },
+        members: 1,
+        device: backend.clone(),
+        taken: began,
+        merged: began,
+        executed: now(),
+        load,
+    }
+}
+
+/// Ends a stage of every call in the request.
+pub(super) fn stamp(request: &InferRequest, stage: Stage) {
+    let now = now();
+    request.members.iter().for_each(|member| member.timeline.end(stage, now));
+}

@@ -1,0 +1,103 @@
+//! An endpoint as a member of one model's pool: how busy it is with that model, and whether it is to be trusted with it.
+//! Endpoints are shared by the pools of all models that they serve; a model that fails in one place says nothing of the
+//! others there.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::breaker::{Breaker, Pass};
+use super::ejection::Standing;
+use super::endpoint::Endpoint;
+use super::load::{Load, Outcome};
+use super::pick::Candidate;
+use crate::error::{Blame, Error, Kind};
+use crate::infer::LoadReport;
+
+/// What a failed call is taken to have cost beyond its time, at least (Linkerd's figure for its penalty).
+const PENALTY: Duration = Duration::from_secs(5);
+/// The same for a call that was refused for want of room: that is no fault, and passes.
+const REFUSED: Duration = Duration::from_millis(100);
+
+/// One endpoint for one model.
+pub struct Member {
+    /// The endpoint.
+    pub endpoint: Arc<Endpoint>,
+    /// Whether it is to be trusted with calls of the model.
+    pub breaker: Arc<Breaker>,
+    load: Load,
+}
+
+impl Member {
+    /// A member that nothing is known of. `largest` is how many rows it runs at once, where that is known.
+    pub fn new(endpoint: Arc<Endpoint>, largest: Option<u32>, now: Instant) -> Member {
+        Member { endpoint, breaker: Breaker::new(fastrand::u64(..), now), load: Load::new(largest, now) }
+    }
+
+    /// How the pool's rules about ejections see it.
+    pub(super) fn standing(&self, now: Instant) -> Standing {
+        if self.endpoint.is_reachable() { self.breaker.standing(now) } else { Standing::Dead }
+    }
+
+    /// Lets a call of so many rows in, or not.
+    pub(super) fn enter(self: &Arc<Self>, rows: u32, now: Instant) -> Option<Sent> {
+        let pass = self.breaker.enter(now)?;
+        self.load.start(rows, now);
+        Some(Sent { member: self.clone(), pass: Some(pass), rows, at: now })
+    }
+}
+
+impl Candidate for Arc<Member> {
+    fn load(&self) -> &Load {
+        &self.load
+    }
+
+    fn admits(&self, now: Instant) -> bool {
+        self.endpoint.is_reachable() && self.breaker.admits(now)
+    }
+}
+
+/// A call at a member. Dropped it was abandoned.
+pub(super) struct Sent {
+    pub(super) member: Arc<Member>,
+    /// There until the end is told.
+    pass: Option<Pass>,
+    rows: u32,
+    at: Instant,
+}
+
+impl Sent {
+    /// It was answered well, with a report where the endpoint makes them.
+    pub(super) fn answered(mut self, report: Option<&LoadReport>, now: Instant) {
+        if let Some(pass) = self.pass.take() {
+            pass.succeeded(now);
+            self.end(Outcome::Answered(report), now);
+        }
+    }
+
+    /// It failed.
+    pub(super) fn failed(mut self, error: &Error, now: Instant) {
+        let Some(pass) = self.pass.take() else { return };
+        pass.failed(error, now);
+        let outcome = match error.kind() {
+            Kind::Overloaded => Outcome::Failed { penalty: error.retry_after().unwrap_or(REFUSED) },
+            // An answer as good as any other, as far as the endpoint goes.
+            kind if kind.blame() == Blame::Caller => Outcome::Answered(None),
+            _ => Outcome::Failed { penalty: error.retry_after().unwrap_or_default().max(PENALTY) },
+        };
+        self.end(outcome, now);
+    }
+
+    fn end(&self, outcome: Outcome<'_>, now: Instant) {
+        self.member.load.end(self.rows, outcome, now.saturating_duration_since(self.at), now);
+    }
+}
+
+impl Drop for Sent {
+    fn drop(&mut self) {
+        if let Some(pass) = self.pass.take() {
+            let now = super::now();
+            pass.abandoned(now);
+            self.end(Outcome::Abandoned, now);
+        }
+    }
+}

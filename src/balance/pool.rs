@@ -1,0 +1,281 @@
+//! The endpoints of one model, bound early: a call goes out at once to the endpoint that is picked for it, and what goes
+//! wrong there is hidden where that is safe.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use futures_util::future::{Either, select};
+use smallvec::SmallVec;
+use tokio::time::{sleep, sleep_until};
+
+use super::attempt::{Outgoing, stamp};
+use super::budget::RetryBudget;
+use super::ejection::{Standing, nobody_ready, relieve};
+use super::endpoint::{Endpoint, Failed};
+use super::hedge::Hedging;
+use super::member::{Member, Sent};
+use super::now;
+use super::pick::{Candidate, Picker};
+use super::retry::{Attempt, Next, Ran, Speaks, decide};
+use crate::error::{Error, Kind, Result};
+use crate::infer::{InferRequest, InferResponse, Stage};
+
+/// Who can be called for a model. Endpoints that are leaving are among them only where no other is.
+#[derive(Default)]
+pub struct Members {
+    /// Those in the gateway's own zone; all, where it has none.
+    pub near: Vec<Arc<Member>>,
+    /// The others.
+    pub far: Vec<Arc<Member>>,
+}
+
+impl Members {
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Member>> {
+        self.near.iter().chain(&self.far)
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.near.len() + self.far.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// What is known of a model that decides how its calls may be treated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Traits {
+    /// Whether running a call twice is as good as running it once.
+    pub pure: bool,
+    /// Whether slow calls are asked of a second endpoint.
+    pub hedged: bool,
+}
+
+/// What the pools of one model share, whatever version they lead to.
+pub struct Tactics {
+    /// Picks endpoints.
+    pub picker: Picker,
+    /// What retries and hedges live on.
+    pub budget: RetryBudget,
+    /// When a second endpoint is asked.
+    pub hedging: Hedging,
+    /// What is known of the model.
+    pub traits: ArcSwap<Traits>,
+    /// The largest answer.
+    pub message_size: usize,
+}
+
+/// Calls the endpoints of one model.
+pub struct Pool {
+    members: ArcSwap<Members>,
+    tactics: Arc<Tactics>,
+    /// A part of the members that had calls in flight of late, for all: how busy the fleet is.
+    busy: std::sync::atomic::AtomicU32,
+    /// A member that is due to be tried again.
+    due: arc_swap::ArcSwapOption<Arc<Member>>,
+}
+
+/// Endpoints at which a call has failed.
+type Tried = SmallVec<[Arc<Endpoint>; 2]>;
+
+/// So much of what is known of how busy the fleet is comes from the last look.
+const LOOK: f64 = 0.3;
+
+impl Pool {
+    /// A pool of nobody yet.
+    pub fn new(tactics: Arc<Tactics>) -> Pool {
+        Pool { members: ArcSwap::default(), tactics, busy: Default::default(), due: Default::default() }
+    }
+
+    /// Who is in it now.
+    pub fn members(&self) -> Arc<Members> {
+        self.members.load_full()
+    }
+
+    /// Exchanges its members. Calls in flight finish where they are.
+    pub fn exchange(&self, members: Members) {
+        self.members.store(Arc::new(members));
+    }
+
+    /// What the pools of its model share.
+    pub fn tactics(&self) -> &Arc<Tactics> {
+        &self.tactics
+    }
+
+    /// Whether a call would find an endpoint now.
+    pub fn is_ready(&self) -> bool {
+        let now = now();
+        self.members.load().iter().any(|member| member.admits(now))
+    }
+
+    /// Looks after the breakers of its members; to be called some ten times a second.
+    pub fn watch(&self, now: Instant) {
+        let members = self.members.load();
+        let usual = self.tactics.hedging.after(true, 0.0, now);
+        members.iter().for_each(|member| member.breaker.watch(usual, now));
+        let all: Vec<&Arc<Member>> = members.iter().collect();
+        let standings: Vec<Standing> = all.iter().map(|member| member.standing(now)).collect();
+        let working = all.iter().filter(|member| member.load().calls() > 0).count() as f64;
+        let busy = self.busy() + LOOK * (working - self.busy());
+        self.busy.store((busy as f32).to_bits(), std::sync::atomic::Ordering::Relaxed);
+        let relief = relieve(&standings, busy);
+        for (at, member) in all.iter().enumerate() {
+            member.breaker.spare(relief.spared.contains(&at));
+            if relief.hurry {
+                member.breaker.hurry(now);
+            }
+        }
+        let is_due = |member: &&&Arc<Member>| {
+            member.endpoint.is_reachable() && member.breaker.admission(now) == super::Admission::Probe
+        };
+        self.due.store(all.iter().find(is_due).map(|member| Arc::new(Arc::clone(member))));
+    }
+
+    /// Endpoints that were busy of late, on average.
+    fn busy(&self) -> f64 {
+        f64::from(f32::from_bits(self.busy.load(std::sync::atomic::Ordering::Relaxed)))
+    }
+
+    /// Answers one call.
+    pub async fn answer(self: Arc<Self>, request: InferRequest) -> Result<InferResponse> {
+        let call = Outgoing::of(&request, 1, self.tactics.message_size);
+        let began = now();
+        self.tactics.budget.deposit(began);
+        let (mut tried, mut number) = (Tried::new(), 1);
+        loop {
+            let sent = self.pick(&tried, call.rows)?;
+            tried.push(sent.member.endpoint.clone());
+            stamp(&request, Stage::Pick);
+            let answer = self.attempt(&call, sent, &mut number, &mut tried).await;
+            stamp(&request, Stage::Execute);
+            let failed = match answer {
+                Ok(response) => {
+                    let now = now();
+                    self.tactics.hedging.answered(now.saturating_duration_since(began), now);
+                    return Ok(response);
+                }
+                Err(failed) => failed,
+            };
+            match self.next(&failed, &call, number) {
+                Next::Again { after } if after.is_zero() => {}
+                Next::Again { after } => sleep(after).await,
+                // It was tried more than once: whoever is in front need not do the same.
+                Next::GiveUp(_) if number > 1 => return Err(failed.error.never_again()),
+                Next::GiveUp(_) => return Err(failed.error),
+            }
+            number += 1;
+        }
+    }
+
+    fn next(&self, failed: &Failed, call: &Outgoing, number: u32) -> Next {
+        let now = now();
+        let attempt = Attempt {
+            number,
+            ran: failed.ran,
+            pure: self.tactics.traits.load().pure,
+            left: call.left(now),
+            predicted: self.predicted(call.rows, now),
+            // Only a gateway says that nobody could take a call.
+            answer: if failed.error.kind() == Kind::NoBackend && failed.ran == Ran::Never {
+                Speaks::ForAll
+            } else {
+                Speaks::ForItself
+            },
+            earlier: call.earlier,
+        };
+        decide(&failed.error, &attempt, &self.tactics.budget, now)
+    }
+
+    /// When the answer of a call sent now would be here, at best.
+    fn predicted(&self, rows: u32, now: Instant) -> std::time::Duration {
+        let members = self.members.load();
+        let open = members.iter().filter(|member| member.admits(now));
+        // The first few tell enough: it only bounds what is tried in vain.
+        open.take(8).map(|member| member.load().predicted(rows, now)).min().unwrap_or_default()
+    }
+
+    /// An endpoint that takes the call, other than those that were tried.
+    fn pick(&self, tried: &Tried, rows: u32) -> Result<Sent> {
+        let now = now();
+        if let Some(sent) = self.probe(tried, rows, now) {
+            return Ok(sent);
+        }
+        let members = self.members.load();
+        let is_tried = |member: &Arc<Member>| tried.iter().any(|endpoint| Arc::ptr_eq(endpoint, &member.endpoint));
+        let picker = &self.tactics.picker;
+        fastrand_with(|rng| {
+            // Between the pick and the way in another call may have become the probe; then there is another pick.
+            for _ in 0..2 {
+                let picked = picker.pick(&members.near, &members.far, is_tried, rows, now, rng);
+                let Some(member) = picked else { break };
+                if let Some(sent) = member.enter(rows, now) {
+                    return Ok(sent);
+                }
+            }
+            Err(self.nobody(&members, now))
+        })
+    }
+
+    /// Sends a call the way of an endpoint that is due to be tried again, where there is one.
+    fn probe(&self, tried: &Tried, rows: u32, now: Instant) -> Option<Sent> {
+        self.due.load().as_ref()?;
+        let member = self.due.swap(None)?;
+        let is_tried = tried.iter().any(|endpoint| Arc::ptr_eq(endpoint, &member.endpoint));
+        if is_tried { None } else { member.enter(rows, now) }
+    }
+
+    fn nobody(&self, members: &Members, now: Instant) -> Error {
+        let standings: Vec<Standing> = members.iter().map(|member| member.standing(now)).collect();
+        let opens = members.iter().filter(|member| member.endpoint.is_reachable());
+        nobody_ready(&standings, opens.filter_map(|member| member.breaker.opens_in(now)).min())
+    }
+
+    /// One attempt, and a second beside it where the first is slow.
+    async fn attempt(
+        &self,
+        call: &Outgoing,
+        sent: Sent,
+        number: &mut u32,
+        tried: &mut Tried,
+    ) -> Result<InferResponse, Failed> {
+        let first = std::pin::pin!(call.send(sent, *number));
+        let Some(after) = self.hedge_after() else { return first.await };
+        let slow = std::pin::pin!(sleep_until((now() + after).into()));
+        let first = match select(first, slow).await {
+            Either::Left((answer, _)) => return answer,
+            Either::Right(((), first)) => first,
+        };
+        let now = now();
+        let (left, predicted) = (call.left(now), self.predicted(call.rows, now));
+        if !self.tactics.hedging.may_send(left, predicted, &self.tactics.budget, now) {
+            return first.await;
+        }
+        let Ok(other) = self.pick(tried, call.rows) else { return first.await };
+        tried.push(other.member.endpoint.clone());
+        *number += 1;
+        let second = std::pin::pin!(call.send(other, *number));
+        // The first good answer; the other call is cancelled by being dropped.
+        match select(first, second).await {
+            Either::Left((Ok(answer), _)) | Either::Right((Ok(answer), _)) => Ok(answer),
+            Either::Left((Err(_), second)) => second.await,
+            Either::Right((Err(_), first)) => first.await,
+        }
+    }
+
+    fn hedge_after(&self) -> Option<std::time::Duration> {
+        let traits = **self.tactics.traits.load();
+        let part = self.busy() / self.members.load().len().max(1) as f64;
+        self.tactics.hedging.after(traits.pure && traits.hedged, part, now())
+    }
+}
+
+/// The thread's own source of randomness.
+fn fastrand_with<T>(decide: impl FnOnce(&mut fastrand::Rng) -> T) -> T {
+    let mut rng = fastrand::Rng::with_seed(fastrand::u64(..));
+    decide(&mut rng)
+}

@@ -1,0 +1,271 @@
+//! Whom there is to call for which model. One task keeps it: it dials what discovery tells, takes in what each endpoint
+//! says that it serves, and exchanges the table that calls read. Calls never wait for it.
+
+mod balanced;
+mod census;
+mod listing;
+mod lookup;
+mod station;
+mod survey;
+mod table;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use bytestring::ByteString;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, sleep};
+
+pub use balanced::Balanced;
+pub use census::{Census, Told};
+pub use listing::Listed;
+use lookup::LookUps;
+use station::Station;
+use table::Table;
+
+use super::endpoint::{Connectivity, Dial, Endpoint, Rules};
+use super::member::Member;
+use super::now;
+use super::pick::{Policy, SlowStart, Zones};
+use super::pool::{Pool, Traits};
+use crate::discover::{Backends, Change, Guard, Store};
+use crate::error::{Error, Kind, Result};
+use crate::infer::{ModelName, Target};
+
+/// How often breakers are looked after.
+const LOOK: Duration = Duration::from_millis(100);
+/// How long changes are collected before the table is made anew: a rollout brings many at once.
+const SETTLE: Duration = Duration::from_millis(20);
+
+/// How endpoints are called and watched.
+#[derive(Clone)]
+pub struct RosterRules {
+    /// Connections.
+    pub endpoint: Rules,
+    /// How they are made.
+    pub dial: Dial,
+    /// The gateway's own zone.
+    pub zone: Option<ByteString>,
+    /// How often endpoints are asked what they serve.
+    pub survey: Duration,
+    /// By which rule endpoints are picked, by model.
+    pub policy: Arc<dyn Fn(&ModelName) -> Policy + Send + Sync>,
+    /// What is said of a model here, over what its backends say.
+    pub traits: Arc<dyn Fn(&ModelName, Option<Traits>) -> Traits + Send + Sync>,
+}
+
+/// Whom there is to call. Clones are handles to the same.
+#[derive(Clone)]
+pub struct Roster {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    rules: RosterRules,
+    table: ArcSwap<Table>,
+    stations: Mutex<BTreeMap<SocketAddr, Station>>,
+    /// What was said of models, by whoever was asked first.
+    known: Mutex<BTreeMap<ModelName, Known>>,
+    look_ups: LookUps,
+    dirty: Notify,
+    changes: watch::Sender<u64>,
+}
+
+/// What a backend said of a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Known {
+    /// What decides over its calls.
+    pub traits: Option<Traits>,
+    /// Rows of a batch there.
+    pub largest: Option<u32>,
+}
+
+impl Roster {
+    /// A roster of nobody yet. [`Roster::keep`] fills it.
+    pub fn new(rules: RosterRules) -> Roster {
+        Roster {
+            inner: Arc::new(Inner {
+                rules,
+                table: ArcSwap::default(),
+                stations: Mutex::default(),
+                known: Mutex::default(),
+                look_ups: LookUps::default(),
+                dirty: Notify::new(),
+                changes: watch::Sender::new(0),
+            }),
+        }
+    }
+
+    /// Follows what is discovered, for as long as it is polled or discovery goes on. What it uses is kept in `store`.
+    pub async fn keep(self, mut discovered: watch::Receiver<Backends>, store: Option<Store>) {
+        let (mut guard, mut used) = (Guard::default(), Backends::default());
+        let mut tasks = JoinSet::new();
+        let mut look = interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut told = discovered.borrow_and_update().clone();
+        loop {
+            let admitted = guard.admit(&told, |address| self.inner.is_connected(address));
+            self.follow(&admitted, &mut used, &mut tasks);
+            store.iter().for_each(|store| store.save(&used));
+            loop {
+                tokio::select! {
+                    changed = discovered.changed() => match changed {
+                        Ok(()) => break,
+                        Err(_) => return,
+                    },
+                    () = self.inner.dirty.notified() => {
+                        sleep(SETTLE).await;
+                        self.forget_lost_suspects(&mut guard, &mut used, &mut tasks);
+                        self.inner.rebuild();
+                    }
+                    _ = look.tick() => self.inner.table.load().pools().for_each(|pool| pool.watch(now())),
+                    Some(_) = tasks.join_next() => {}
+                }
+            }
+            told = discovered.borrow_and_update().clone();
+        }
+    }
+
+    /// Goes from the backends in use to another set of them.
+    fn follow(&self, admitted: &Backends, used: &mut Backends, tasks: &mut JoinSet<()>) {
+        let changes = admitted.changes_since(used);
+        if changes.is_empty() {
+            return;
+        }
+        for change in changes {
+            match change {
+                Change::Added(backend) => {
+                    tracing::info!(backend = %backend.name, address = %backend.address, condition = %backend.condition, "backend discovered");
+                    let station = Station::start(backend, &self.inner.rules, now());
+                    tasks.spawn(survey::keep(Arc::downgrade(&self.inner), station.surveyed()));
+                    self.inner.stations().insert(station.backend.address, station);
+                }
+                Change::Changed(backend) => {
+                    tracing::info!(backend = %backend.name, address = %backend.address, condition = %backend.condition, "backend changed");
+                    if let Some(station) = self.inner.stations().get_mut(&backend.address) {
+                        station.backend = backend;
+                    }
+                }
+                Change::Removed(address) => {
+                    let gone = self.inner.stations().remove(&address);
+                    if let Some(station) = gone {
+                        tracing::info!(backend = %station.backend.name, %address, "backend removed");
+                    }
+                }
+            }
+        }
+        *used = admitted.clone();
+        self.inner.rebuild();
+    }
+
+    fn forget_lost_suspects(&self, guard: &mut Guard, used: &mut Backends, tasks: &mut JoinSet<()>) {
+        let lost: Vec<SocketAddr> = {
+            let stations = self.inner.stations();
+            let is_lost =
+                |station: &&Station| matches!(*station.endpoint().connectivity().borrow(), Connectivity::Lost(_));
+            stations.values().filter(is_lost).map(|station| station.backend.address).collect()
+        };
+        for address in lost {
+            if let Some(left) = guard.lost(address) {
+                self.follow(&left, used, tasks);
+            }
+        }
+    }
+
+    /// The pool for a call.
+    ///
+    /// # Errors
+    /// `UnknownModel` where no endpoint has it, `NotReady` with the reason where some do, `NoBackend` where none is known.
+    pub fn resolve(&self, target: &Target) -> Result<Arc<Pool>> {
+        self.inner.table.load().resolve(target)
+    }
+
+    /// The same, after asking those endpoints that do not say by themselves what they serve.
+    ///
+    /// # Errors
+    /// As [`Roster::resolve`].
+    pub async fn look_up(&self, target: &Target) -> Result<Arc<Pool>> {
+        match self.resolve(target) {
+            Err(error) if error.kind() == Kind::UnknownModel && self.inner.look_up(target).await => {
+                self.resolve(target)
+            }
+            resolved => resolved,
+        }
+    }
+
+    /// Every version of every model that some endpoint has.
+    pub fn told(&self) -> Vec<Told> {
+        self.inner.table.load().told()
+    }
+
+    /// Whether any endpoint is known, be it reachable or not.
+    ///
+    /// # Errors
+    /// `NoBackend`.
+    pub fn ready(&self) -> Result<()> {
+        match self.inner.stations().is_empty() {
+            false => Ok(()),
+            true => Err(Error::new(Kind::NoBackend, "no backend is known yet")),
+        }
+    }
+
+    /// A number that rises with each change of what can be called.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.inner.changes.subscribe()
+    }
+
+    /// Every endpoint, by address.
+    pub fn endpoints(&self) -> Vec<Arc<Endpoint>> {
+        self.inner.stations().values().map(|station| station.endpoint().clone()).collect()
+    }
+
+    /// Has every endpoint asked soon what it serves.
+    pub fn survey_soon(&self) {
+        self.inner.stations().values().for_each(Station::survey_soon);
+    }
+
+    /// Every endpoint as people want to see it.
+    pub fn listing(&self, now: Instant) -> Vec<Listed> {
+        let table = self.inner.table.load();
+        self.inner.stations().values().map(|station| Listed::of(station, &table, now)).collect()
+    }
+}
+
+impl Inner {
+    fn stations(&self) -> MutexGuard<'_, BTreeMap<SocketAddr, Station>> {
+        self.stations.lock().expect("nothing panics while it holds the stations")
+    }
+
+    fn known(&self) -> MutexGuard<'_, BTreeMap<ModelName, Known>> {
+        self.known.lock().expect("nothing panics while it holds what is known")
+    }
+
+    fn is_connected(&self, address: SocketAddr) -> bool {
+        self.stations().get(&address).is_some_and(|station| station.endpoint().is_reachable())
+    }
+
+    fn rebuild(&self) {
+        let next = self.table.load().next(&self.stations(), &self.known(), &self.rules, now());
+        self.table.store(Arc::new(next));
+        self.changes.send_modify(|changes| *changes += 1);
+    }
+
+    /// What a survey found. Tells those who keep the table.
+    fn surveyed(&self, address: SocketAddr, census: Census) {
+        if let Some(station) = self.stations().get_mut(&address)
+            && station.census != census
+        {
+            station.census = census;
+            self.dirty.notify_one();
+        }
+    }
+}
+
+/// How pools pick where nothing else is said.
+fn picker(policy: Policy) -> super::pick::Picker {
+    super::pick::Picker::new(policy, Zones::default(), SlowStart::default())
+}

@@ -1,0 +1,208 @@
+//! The table that calls read: per model its pools. Immutable; pools live on from table to table, so that what is known of
+//! their members does.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::census::Told;
+use super::station::Station;
+use super::{Known, RosterRules, picker};
+use crate::balance::budget::RetryBudget;
+use crate::balance::hedge::Hedging;
+use crate::balance::member::Member;
+use crate::balance::pool::{Members, Pool, Tactics};
+use crate::discover::Condition;
+use crate::error::{Error, Kind, Result};
+use crate::infer::{ModelName, Target, Version, VersionChoice};
+
+/// Models and their pools.
+#[derive(Default)]
+pub(super) struct Table {
+    models: HashMap<ModelName, Model>,
+    /// How many backends there are, and how many of them have said what they serve.
+    backends: usize,
+    surveyed: usize,
+}
+
+/// One model.
+struct Model {
+    tactics: Arc<Tactics>,
+    /// Whoever has any version ready.
+    any: Arc<Pool>,
+    versions: BTreeMap<Version, Arc<Pool>>,
+    /// What was said of each version, the best of it.
+    told: Vec<Told>,
+    members: HashMap<SocketAddr, Arc<Member>>,
+}
+
+impl Table {
+    /// The table for these stations, with the pools of this one as far as there are any.
+    pub(super) fn next(
+        &self,
+        stations: &BTreeMap<SocketAddr, Station>,
+        known: &BTreeMap<ModelName, Known>,
+        rules: &RosterRules,
+        now: Instant,
+    ) -> Table {
+        let mut serving: HashMap<&ModelName, Vec<&Station>> = HashMap::new();
+        for station in stations.values() {
+            station.census.models.keys().for_each(|name| serving.entry(name).or_default().push(station));
+        }
+        let models = serving.into_iter().map(|(name, stations)| {
+            let known = known.get(name).copied().unwrap_or_default();
+            let before = self.models.get(name);
+            (name.clone(), Model::of(name, before, &stations, known, rules, now))
+        });
+        Table {
+            models: models.collect(),
+            backends: stations.len(),
+            surveyed: stations.values().filter(|station| station.census.taken).count(),
+        }
+    }
+
+    /// The pool for a call.
+    pub(super) fn resolve(&self, target: &Target) -> Result<Arc<Pool>> {
+        let Some(model) = self.models.get(&target.name) else { return Err(self.unknown(target)) };
+        let pool = match &target.version {
+            VersionChoice::Latest => Some(&model.any),
+            VersionChoice::Exact(version) => model.versions.get(version),
+            VersionChoice::Label(_) => {
+                let message = format!("model {target}: labels of versions are not known here: name the version");
+                return Err(Error::unsupported(message));
+            }
+        };
+        match pool {
+            Some(pool) if !pool.members().is_empty() => Ok(pool.clone()),
+            _ => Err(model.not_ready(target)),
+        }
+    }
+
+    fn unknown(&self, target: &Target) -> Error {
+        match (self.backends, self.surveyed) {
+            (0, _) => Error::new(Kind::NoBackend, "no backend is known yet"),
+            (_, 0) => Error::new(Kind::NoBackend, "no backend has said yet what it serves"),
+            _ => Error::new(Kind::UnknownModel, format!("no backend has model {target}")),
+        }
+    }
+
+    pub(super) fn pools(&self) -> impl Iterator<Item = &Arc<Pool>> {
+        self.models.values().flat_map(|model| std::iter::once(&model.any).chain(model.versions.values()))
+    }
+
+    pub(super) fn told(&self) -> Vec<Told> {
+        let mut told: Vec<Told> = self.models.values().flat_map(|model| model.told.iter().cloned()).collect();
+        told.sort_by(|one, other| (&one.name, one.version).cmp(&(&other.name, other.version)));
+        told
+    }
+
+    /// The member of each model that an endpoint is.
+    pub(super) fn members_at(&self, address: SocketAddr) -> impl Iterator<Item = (&ModelName, &Arc<Member>)> {
+        self.models.iter().filter_map(move |(name, model)| Some((name, model.members.get(&address)?)))
+    }
+}
+
+impl Model {
+    fn of(
+        name: &ModelName,
+        before: Option<&Model>,
+        stations: &[&Station],
+        known: Known,
+        rules: &RosterRules,
+        now: Instant,
+    ) -> Model {
+        let tactics = before.map_or_else(|| Arc::new(tactics(name, rules, now)), |model| model.tactics.clone());
+        tactics.traits.store(Arc::new((rules.traits)(name, known.traits)));
+        let members: HashMap<SocketAddr, Arc<Member>> = stations
+            .iter()
+            .map(|station| {
+                let address = station.backend.address;
+                let same = |member: &&Arc<Member>| Arc::ptr_eq(&member.endpoint, station.endpoint());
+                let kept = before.and_then(|model| model.members.get(&address)).filter(same).cloned();
+                let new = || Arc::new(Member::new(station.endpoint().clone(), known.largest, now));
+                (address, kept.unwrap_or_else(new))
+            })
+            .collect();
+        let told = merged(name, stations);
+        let ready_versions: HashSet<Version> =
+            told.iter().filter(|told| told.ready).filter_map(|told| told.version).collect();
+        let pool = |kept: Option<&Arc<Pool>>, wanted: Option<Version>| {
+            let pool = kept.cloned().unwrap_or_else(|| Arc::new(Pool::new(tactics.clone())));
+            pool.exchange(chosen(name, wanted, stations, &members, rules));
+            pool
+        };
+        let any = pool(before.map(|model| &model.any), None);
+        let versions = ready_versions
+            .into_iter()
+            .map(|version| (version, pool(before.and_then(|model| model.versions.get(&version)), Some(version))))
+            .collect();
+        Model { tactics, any, versions, told, members }
+    }
+
+    /// Why a call for it cannot be served now.
+    fn not_ready(&self, target: &Target) -> Error {
+        let wanted = |told: &&Told| match &target.version {
+            VersionChoice::Exact(version) => told.version == Some(*version),
+            _ => true,
+        };
+        match self.told.iter().filter(wanted).max_by_key(|told| told.version) {
+            None => Error::new(Kind::UnknownModel, format!("no backend has model {target}")),
+            Some(told) if told.ready => {
+                let message = format!("model {target} is served only by backends that are not ready");
+                Error::new(Kind::NotReady, message)
+            }
+            Some(told) => Error::new(Kind::NotReady, format!("model {target} is not ready: {}", told.reason)),
+        }
+    }
+}
+
+fn tactics(name: &ModelName, rules: &RosterRules, now: Instant) -> Tactics {
+    Tactics {
+        picker: picker((rules.policy)(name)),
+        budget: RetryBudget::new(now),
+        hedging: Hedging::new(now),
+        traits: Default::default(),
+        message_size: rules.endpoint.message_size,
+    }
+}
+
+/// Whoever has the version ready, or any where none is wanted: those that are ready for calls, else those that are
+/// leaving.
+fn chosen(
+    name: &ModelName,
+    wanted: Option<Version>,
+    stations: &[&Station],
+    members: &HashMap<SocketAddr, Arc<Member>>,
+    rules: &RosterRules,
+) -> Members {
+    let has = |station: &&&Station| {
+        let told = station.census.models.get(name).into_iter().flatten();
+        told.into_iter().any(|told| told.ready && (wanted.is_none() || told.version == wanted))
+    };
+    for condition in [Condition::Ready, Condition::Leaving] {
+        let there = stations.iter().filter(has).filter(|station| station.backend.condition == condition);
+        let mut chosen = Members::default();
+        for station in there {
+            let member = members[&station.backend.address].clone();
+            let is_far = rules.zone.is_some() && station.backend.zone.is_some() && station.backend.zone != rules.zone;
+            if is_far { chosen.far.push(member) } else { chosen.near.push(member) }
+        }
+        if !chosen.is_empty() {
+            return chosen;
+        }
+    }
+    Members::default()
+}
+
+/// What is said of each version, by whoever says the best of it.
+fn merged(name: &ModelName, stations: &[&Station]) -> Vec<Told> {
+    let mut merged: BTreeMap<Option<Version>, Told> = BTreeMap::new();
+    for told in stations.iter().flat_map(|station| station.census.models.get(name).into_iter().flatten()) {
+        let known = merged.entry(told.version).or_insert_with(|| told.clone());
+        if told.ready && !known.ready {
+            *known = told.clone();
+        }
+    }
+    merged.into_values().collect()
+}
