@@ -184,6 +184,13 @@ mod tests {
     }
 
     #[test]
+    fn the_last_word_on_a_call_stays_so_whatever_is_said_around_it() {
+        let error = Error::new(Kind::BackendLost, "reset").after(Duration::from_secs(1)).last_word().within("model m");
+        assert_eq!((error.is_last_word(), error.retry_after()), (true, Some(Duration::from_secs(1))));
+        assert!(!Error::invalid("reset").is_last_word());
+    }
+
+    #[test]
     fn context_is_put_before_the_sentence() {
         let error = Error::invalid("expected 4 bytes, got 3").within("input \"x\"");
         assert_eq!(error.to_string(), "input \"x\": expected 4 bytes, got 3");

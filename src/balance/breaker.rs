@@ -97,7 +97,7 @@ pub struct Snapshot {
 pub struct Breaker {
     start: Instant,
     /// [`ADMITTING`]; or, with [`PROBING`], the number of the probe that is under way; or until when it is ejected, in
-    /// nanoseconds since the start. Read without a lock, changed with the history held.
+    /// nanoseconds since the start and one. Read without a lock, changed with the history held.
     gate: AtomicU64,
     spared: AtomicBool,
     in_a_row: AtomicU32,
@@ -215,7 +215,10 @@ impl Breaker {
         match self.gate.load(SeqCst) {
             ADMITTING => State::Admitting,
             gate if gate & PROBING != 0 => State::Probing,
-            gate => State::Ejected { until: self.start + Duration::from_nanos(gate) },
+            gate => State::Ejected { until: self.start + Duration::from_nanos(gate - 1) },
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -120,7 +120,7 @@ impl Breaker {
 
     /// The next call is a probe from `earliest` on, if the endpoint is ejected until later.
     pub(super) fn probe_from(&self, earliest: Instant) {
-        let (_history, earliest) = (self.history(), self.nanos(earliest).max(1));
+        let (_history, earliest) = (self.history(), self.nanos(earliest));
         let gate = self.gate.load(SeqCst);
         if gate != ADMITTING && gate & PROBING == 0 && gate > earliest {
             self.gate.store(earliest, SeqCst);
@@ -137,8 +137,9 @@ impl Breaker {
         self.history.lock().expect("nothing panics while a breaker changes")
     }
 
+    /// Nanoseconds since the start, from one on: zero is no time.
     pub(super) fn nanos(&self, now: Instant) -> u64 {
-        now.saturating_duration_since(self.start).as_nanos() as u64
+        now.saturating_duration_since(self.start).as_nanos() as u64 + 1
     }
 
     fn count_failure(&self, last: String, now: Instant) {
@@ -210,7 +211,7 @@ impl Breaker {
         let is_under_way = self.gate.load(SeqCst) == probe;
         if is_under_way {
             history.why = why.to_owned();
-            self.gate.store(1, SeqCst);
+            self.gate.store(self.nanos(self.start), SeqCst);
         }
         is_under_way
     }
@@ -218,7 +219,7 @@ impl Breaker {
     fn shut(&self, history: &mut History, time: Duration, fault: Fault, now: Instant) {
         history.turn(now, fault.to_string());
         self.begin_anew();
-        self.gate.store(self.nanos(now + time).max(1), SeqCst);
+        self.gate.store(self.nanos(now + time), SeqCst);
     }
 
     /// What was counted in another state is forgotten.
