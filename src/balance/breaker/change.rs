@@ -5,8 +5,12 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 use super::history::{Fault, History};
+use super::silence::Unanswered;
 use super::{ADMITTING, Breaker, CONSECUTIVE, LEAST_CALLS, PROBING, SECONDS, SUCCESS_RATE};
 use crate::error::{Error, Kind};
+
+/// What is told of a call that nobody answered.
+const NO_ANSWER: &str = "no answer in time";
 
 /// What a failure says of the endpoint.
 enum Meaning {
@@ -62,11 +66,11 @@ impl Breaker {
         }
     }
 
-    /// A call failed after it had waited for so long.
-    pub(super) fn failed(&self, probe: Option<u64>, error: &Error, waited: Duration, now: Instant) {
+    /// A call failed that began then.
+    pub(super) fn failed(&self, probe: Option<u64>, error: &Error, began: Instant, now: Instant) {
         let (meaning, last) = (meaning(error.kind()), || shortened(error.message()));
         if matches!(meaning, Meaning::Unanswered) {
-            return self.unanswered(probe, waited, now);
+            return self.unanswered(probe, began, now);
         }
         self.silence.heard(now);
         let is_probe = probe.is_some_and(|probe| match meaning {
@@ -81,22 +85,32 @@ impl Breaker {
         }
     }
 
-    /// A call ended without an answer after it had waited for so long.
-    pub(super) fn unanswered(&self, probe: Option<u64>, waited: Duration, now: Instant) {
-        let overdue = self.silence.unanswered(waited);
-        let fault = || Fault::Probe { last: "no answer in time".to_owned() };
-        match (probe, overdue) {
-            (Some(probe), None) => drop(self.free_probe(probe, "the probe was abandoned")),
-            (Some(probe), Some(_)) if self.end_probe(probe, Some(fault()), now) => (),
-            (_, Some(calls)) if calls >= CONSECUTIVE => self.eject(Fault::Unanswered { calls }, now),
-            (_, Some(_)) => self.count_late(now),
-            (None, None) => (),
+    /// A call ended without an answer.
+    pub(super) fn unanswered(&self, probe: Option<u64>, began: Instant, now: Instant) {
+        let (unanswered, calls) = (self.silence.unanswered(began, now), self.silence.waiting() + 1);
+        let silent = match unanswered {
+            Unanswered::Early => {
+                if let Some(probe) = probe {
+                    self.free_probe(probe, "the probe was abandoned");
+                }
+                return;
+            }
+            Unanswered::Late { silent } | Unanswered::Overdue { silent } => silent,
+        };
+        if probe.is_some_and(|probe| self.end_probe(probe, Some(Fault::Probe { last: NO_ANSWER.to_owned() }), now)) {
+            return;
+        }
+        if silent > self.silence.patience() {
+            self.eject(Fault::Silent { silent, calls }, now);
+        } else if matches!(unanswered, Unanswered::Overdue { .. }) {
+            self.failures.add(now);
+            self.look_at_rate(NO_ANSWER.to_owned(), now);
         }
     }
 
     /// A call was dropped, nobody knows when.
     pub(super) fn forgotten(&self, probe: Option<u64>) {
-        self.silence.unanswered(Duration::ZERO);
+        self.silence.forgotten();
         if let Some(probe) = probe {
             self.free_probe(probe, "the probe was abandoned");
         }
@@ -149,11 +163,6 @@ impl Breaker {
             return self.eject(Fault::InARow { calls, last }, now);
         }
         self.look_at_rate(last, now);
-    }
-
-    fn count_late(&self, now: Instant) {
-        self.failures.add(now);
-        self.look_at_rate("no answer in time".to_owned(), now);
     }
 
     fn look_at_rate(&self, last: String, now: Instant) {

@@ -197,7 +197,7 @@ fn a_frozen_endpoint_is_ejected_a_second_after_it_was_last_heard_of() {
     assert!(scene.is_admitting());
     scene.now += MS * 100;
     scene.breaker.watch(Some(MS * 20), scene.now);
-    assert_eq!(scene.why(), "nothing heard for 1.1s while 3 calls wait");
+    assert_eq!(scene.why(), "nothing heard for 1.1s, calls that wait: 3");
     drop(waiting);
 }
 
@@ -217,10 +217,37 @@ fn an_endpoint_whose_calls_take_long_is_waited_for_as_long_as_three_of_them() {
 fn a_frozen_endpoint_is_found_too_where_deadlines_are_shorter_than_patience() {
     let mut scene = Scene::new();
     scene.breaker.watch(Some(MS * 50), scene.now);
-    (0..4).for_each(|_| scene.time_out(MS * 100));
+    (0..10).for_each(|_| scene.time_out(MS * 100));
     assert!(scene.is_admitting());
     scene.time_out(MS * 100);
-    assert_eq!(scene.why(), "5 calls in a row ended unanswered");
+    assert_eq!(scene.why(), "nothing heard for 1.1s, calls that wait: 1");
+}
+
+#[test]
+fn a_burst_that_is_too_much_for_an_endpoint_does_not_eject_it() {
+    let mut scene = Scene::new();
+    scene.breaker.watch(Some(MS * 70), scene.now);
+    let mut passes: Vec<_> = (0..100).map(|_| scene.enter().unwrap()).collect();
+    for pass in passes.drain(..30) {
+        scene.now += MS * 6;
+        pass.succeeded(scene.now);
+    }
+    scene.now += MS * 20;
+    passes.into_iter().for_each(|pass| pass.failed(&error(Kind::Late), scene.now));
+    assert!(scene.is_admitting());
+}
+
+#[test]
+fn an_endpoint_that_swallows_calls_while_it_answers_others_is_ejected() {
+    let mut scene = Scene::new();
+    scene.breaker.watch(Some(MS * 70), scene.now);
+    let swallowed: Vec<_> = (0..10).map(|_| scene.enter().unwrap()).collect();
+    for _ in 0..30 {
+        scene.now += MS * 10;
+        scene.succeed(1);
+    }
+    swallowed.into_iter().for_each(|pass| pass.failed(&error(Kind::Late), scene.now));
+    assert_eq!(scene.why(), "8 of 38 calls within 10 s failed, the last with \"no answer in time\"");
 }
 
 #[test]
