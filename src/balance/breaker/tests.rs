@@ -1,3 +1,5 @@
+//! What the breaker promises, one sentence each, with a clock of its own.
+
 use std::sync::Barrier;
 use std::sync::atomic::AtomicUsize;
 
