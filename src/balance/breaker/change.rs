@@ -1,5 +1,6 @@
 //! How the ends of calls change a breaker.
 
+use std::mem;
 use std::sync::MutexGuard;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
@@ -61,8 +62,11 @@ impl Breaker {
         }
         let admitted = probe.is_some_and(|probe| self.end_probe(probe, None, now));
         // Whoever was thought dead and answers is worth a probe.
-        if !admitted && self.gate.load(SeqCst) != ADMITTING && self.history().silent {
-            self.probe_from(now);
+        if !admitted && self.gate.load(SeqCst) != ADMITTING {
+            let mut history = self.history();
+            if history.silent {
+                self.probe_from(&mut history, now, false);
+            }
         }
     }
 
@@ -133,10 +137,10 @@ impl Breaker {
     }
 
     /// The next call is a probe from `earliest` on, if the endpoint is ejected until later.
-    pub(super) fn probe_from(&self, earliest: Instant) {
-        let (_history, earliest) = (self.history(), self.nanos(earliest));
-        let gate = self.gate.load(SeqCst);
+    pub(super) fn probe_from(&self, history: &mut History, earliest: Instant, hurried: bool) {
+        let (gate, earliest) = (self.gate.load(SeqCst), self.nanos(earliest));
         if gate != ADMITTING && gate & PROBING == 0 && gate > earliest {
+            history.hurried = hurried;
             self.gate.store(earliest, SeqCst);
         }
     }
@@ -199,6 +203,7 @@ impl Breaker {
         if self.gate.load(SeqCst) != probe {
             return false;
         }
+        let hurried = mem::take(&mut history.hurried);
         match fault {
             None => {
                 history.turn(now, "the probe was answered");
@@ -206,7 +211,7 @@ impl Breaker {
                 self.gate.store(ADMITTING, SeqCst);
             }
             Some(fault) => {
-                let time = history.penalty.next(Duration::ZERO);
+                let time = if hurried { history.penalty.shortest() } else { history.penalty.next(Duration::ZERO) };
                 (history.hope, history.silent) = (0.0, fault.is_silence());
                 self.shut(&mut history, time, fault, now);
             }

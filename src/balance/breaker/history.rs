@@ -52,6 +52,8 @@ pub(super) struct History {
     pub(super) hope: f64,
     /// Whether it was ejected because nothing was heard of it.
     pub(super) silent: bool,
+    /// Whether the next probe comes before its time because nobody admits.
+    pub(super) hurried: bool,
     /// The number of the last probe.
     pub(super) probes: u64,
     pub(super) penalty: Penalty,
@@ -60,7 +62,7 @@ pub(super) struct History {
 impl History {
     pub(super) fn new(seed: u64, now: Instant) -> History {
         let (why, penalty) = ("it is new".to_owned(), Penalty::new(seed));
-        History { since: now, why, hope: 0.0, silent: false, probes: 0, penalty }
+        History { since: now, why, hope: 0.0, silent: false, hurried: false, probes: 0, penalty }
     }
 
     /// The state is another from now on.

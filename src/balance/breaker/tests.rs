@@ -327,6 +327,19 @@ fn where_nobody_admits_an_endpoint_is_tried_each_tenth_of_a_second() {
 }
 
 #[test]
+fn after_a_fault_of_all_nobody_waits_for_long_penalties() {
+    let mut scene = Scene::ejected();
+    for _ in 0..100 {
+        scene.breaker.hurry(scene.now);
+        scene.probe().failed(&error(Kind::NoBackend), scene.now);
+    }
+    let wait = scene.until() - scene.now;
+    assert!(wait <= SECOND * 3 / 2, "{wait:?}");
+    scene.probe().failed(&error(Kind::NoBackend), scene.now);
+    assert!(scene.until() - scene.now >= SECOND * 2, "without hurry penalties double again");
+}
+
+#[test]
 fn a_spared_endpoint_gets_calls_until_it_turns_out_to_be_of_no_use() {
     let mut scene = Scene::new();
     scene.succeed(95);
