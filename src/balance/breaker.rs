@@ -97,7 +97,7 @@ pub struct Snapshot {
 pub struct Breaker {
     start: Instant,
     /// [`ADMITTING`]; or, with [`PROBING`], the number of the probe that is under way; or until when it is ejected, in
-    /// nanoseconds since the start. Read without a lock, changed with the history held.
+    /// nanoseconds since the start and one. Read without a lock, changed with the history held.
     gate: AtomicU64,
     spared: AtomicBool,
     in_a_row: AtomicU32,
@@ -163,15 +163,17 @@ impl Breaker {
 
     /// A new connection to the endpoint stands: if it is ejected, the next call is a probe.
     pub fn reconnected(&self, now: Instant) {
-        self.probe_from(now);
+        self.probe_from(&mut self.history(), now, false);
     }
 
     /// Nobody admits: this endpoint may be tried a tenth of a second after it was ejected, whatever its penalty. So the
     /// first answer after a fault of all of them is not a minute away, and still one call at a time is all that each
-    /// gets.
+    /// gets. A probe that fails so makes the penalty no longer: the first endpoint to come back shall not be alone until
+    /// penalties of a minute are over.
     pub fn hurry(&self, now: Instant) {
-        let earliest = self.history().since + HURRIED;
-        self.probe_from(earliest.max(now));
+        let mut history = self.history();
+        let earliest = (history.since + HURRIED).max(now);
+        self.probe_from(&mut history, earliest, true);
     }
 
     /// Whether calls go to it even while it is ejected, because the others could not bear them (see
@@ -215,7 +217,10 @@ impl Breaker {
         match self.gate.load(SeqCst) {
             ADMITTING => State::Admitting,
             gate if gate & PROBING != 0 => State::Probing,
-            gate => State::Ejected { until: self.start + Duration::from_nanos(gate) },
+            gate => State::Ejected { until: self.start + Duration::from_nanos(gate - 1) },
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

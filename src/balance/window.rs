@@ -27,7 +27,12 @@ impl Window {
 
     /// Counts one.
     pub(super) fn add(&self, now: Instant) {
-        self.add_if(now, 1, |_| true);
+        let second = self.second(now);
+        let bucket = &self.buckets[second as usize % Window::SECONDS];
+        let mut word = bucket.load(SeqCst);
+        while let Err(other) = bucket.compare_exchange_weak(word, one_more(word, second), SeqCst, SeqCst) {
+            word = other;
+        }
     }
 
     /// Counts one more, if `allowed` says so of what is counted in the last `seconds` buckets. Of those that ask at one
@@ -35,16 +40,14 @@ impl Window {
     pub(super) fn add_if(&self, now: Instant, seconds: usize, allowed: impl Fn(u64) -> bool) -> bool {
         let second = self.second(now);
         let bucket = &self.buckets[second as usize % Window::SECONDS];
-        let mut word = bucket.load(SeqCst);
         loop {
+            // Read before the sum: whoever counts in between makes the exchange fail.
+            let word = bucket.load(SeqCst);
             if !allowed(self.sum(now, seconds)) {
                 return false;
             }
-            // One that comes too late to find its own second counts in the one that took its place.
-            let next = if word >> 32 < second { second << 32 | 1 } else { word + u64::from(word & COUNT < COUNT) };
-            match bucket.compare_exchange_weak(word, next, SeqCst, SeqCst) {
-                Ok(_) => return true,
-                Err(other) => word = other,
+            if bucket.compare_exchange_weak(word, one_more(word, second), SeqCst, SeqCst).is_ok() {
+                return true;
             }
         }
     }
@@ -66,6 +69,11 @@ impl Window {
     fn second(&self, now: Instant) -> u64 {
         (now.saturating_duration_since(self.start).as_secs() + 1).min(COUNT)
     }
+}
+
+/// A bucket with one more in it. One that comes too late to find its own second counts in the one that took its place.
+fn one_more(word: u64, second: u64) -> u64 {
+    if word >> 32 < second { second << 32 | 1 } else { word + u64::from(word & COUNT < COUNT) }
 }
 
 #[cfg(test)]

@@ -7,6 +7,8 @@ pub(crate) mod keys;
 mod layer;
 mod log;
 pub(crate) mod problem;
+mod list;
+mod model;
 mod rules;
 mod units;
 
@@ -19,7 +21,9 @@ use serde::Serialize;
 
 pub use keys::{Key, Section, Setting};
 pub use layer::Overrides;
+pub use list::List;
 pub use log::{LogFilter, LogFormat};
+pub use model::{ModelRules, ModelTable};
 pub use problem::{ConfigError, Problem};
 pub use units::{ByteSize, Period};
 
@@ -39,8 +43,18 @@ settings! {
         allow_model_control: bool = true,
         /// Whether good unary answers end with a report of how busy their model is, for balancers (ORCA).
         load_report: bool = false,
+        /// What a gateway is told of single models, by their names; it goes before what backends say.
+        model: Option<ModelTable> = None => "{ resnet = { pure = true, policy = \"least-request\", hedge = false } }",
     }
     tables {
+        /// Where a gateway looks for its backends.
+        discovery: Discovery,
+        /// How a gateway spreads calls over its backends.
+        balance: Balance,
+        /// How a gateway is connected to its backends.
+        backend: Backend,
+        /// Encryption towards backends. It is on where there is an authority.
+        backend_tls: BackendTls,
         /// How much is taken on at one time. What is over a limit is refused at once.
         limits: Limits,
         /// What a connection may do.
@@ -55,6 +69,62 @@ settings! {
         log: Log,
         /// gRPC reflection.
         reflection: Reflection,
+    }
+}
+
+settings! {
+    /// Where a gateway looks for its backends.
+    pub struct Discovery {
+        /// A fixed list of them.
+        backends: List = List::default(),
+        /// Names to look up: NAME:PORT for addresses, NAME alone for SRV records.
+        dns: List = List::default(),
+        /// Services whose EndpointSlices are followed: NAMESPACE/SERVICE or NAMESPACE/SERVICE:PORT, a number or a name.
+        kubernetes: List = List::default(),
+        /// Where the cluster is and who we are. Without it, what KUBECONFIG names, ~/.kube/config, the pod's account.
+        kubeconfig: Option<PathBuf> = None => "\"/etc/infergate/kubeconfig\"",
+        /// Where the last-known backends are kept over a restart. Without it, they are not.
+        state_file: Option<PathBuf> = None => "\"/var/lib/infergate/endpoints.json\"",
+        /// The longest time between two look-ups of a name.
+        dns_interval: Period = Period::seconds(30),
+        /// The gateway's own zone: backends in it go first as long as they are not slower.
+        zone: Option<String> = None => "\"eu-west-1a\"",
+    }
+}
+
+settings! {
+    /// How a gateway spreads calls over its backends.
+    pub struct Balance {
+        /// By which rule a call's backend is picked: "expected-completion", "peak-ewma", "least-request" or "round-robin".
+        policy: String = "expected-completion".into(),
+        /// How often backends are asked what they serve.
+        survey_interval: Period = Period::seconds(5),
+    }
+}
+
+settings! {
+    /// How a gateway is connected to its backends.
+    pub struct Backend {
+        /// How long a connection may take to come up.
+        connect_timeout: Period = Period::seconds(1),
+        /// The least time without a byte from a backend that owes answers until it is asked whether it lives. Where its answers take longer, three times as long as those.
+        silence: Period = Period::millis(250),
+        /// How long it may take to answer that. Then its connection is given up.
+        ping_timeout: Period = Period::millis(600),
+        /// Connections to one backend. More than one only where the calls of one are all that it takes.
+        connections: usize = 4,
+    }
+}
+
+settings! {
+    /// Encryption towards backends. It is on where there is an authority.
+    pub struct BackendTls {
+        /// The authorities that a backend's certificate must come from, a PEM file.
+        ca: Option<PathBuf> = None => "\"tls/backends.crt\"",
+        /// The certificate chain that the gateway shows, a PEM file.
+        cert: Option<PathBuf> = None => "\"tls/gateway.crt\"",
+        /// Its private key, a PEM file.
+        key: Option<PathBuf> = None => "\"tls/gateway.key\"",
     }
 }
 

@@ -24,6 +24,7 @@ pub(super) fn broken(config: &Config, figment: &Figment) -> Vec<Problem> {
     let mut rules = Rules { figment, effective, broken: Vec::new() };
     rules.limits(config);
     rules.http2(config);
+    rules.gateway(config);
     rules.whole(config);
     rules.broken
 }
@@ -70,6 +71,18 @@ impl Rules<'_> {
         self.some_time("http2.keepalive_timeout", http2.keepalive_timeout);
         self.some_time("http2.handshake_timeout", http2.handshake_timeout);
         self.some_time("http2.first_byte_timeout", http2.first_byte_timeout);
+    }
+
+    fn gateway(&mut self, config: &Config) {
+        let (backend, tls) = (&config.backend, &config.backend_tls);
+        self.some_time("discovery.dns_interval", config.discovery.dns_interval);
+        self.some_time("balance.survey_interval", config.balance.survey_interval);
+        self.some_time("backend.connect_timeout", backend.connect_timeout);
+        self.some_time("backend.silence", backend.silence);
+        self.some_time("backend.ping_timeout", backend.ping_timeout);
+        self.require((1..=64).contains(&backend.connections), "backend.connections", "1 to 64");
+        self.require(tls.key.is_some() == tls.cert.is_some(), "backend_tls.key", "to be set together with backend_tls.cert");
+        self.require(tls.ca.is_some() || tls.cert.is_none(), "backend_tls.cert", "to be set only together with backend_tls.ca");
     }
 
     fn whole(&mut self, config: &Config) {

@@ -1,7 +1,9 @@
 //! The assemblies: each role's stages, written outside-in, the way a call meets them. Nothing else knows of all of them.
 
 mod batching;
+mod gateway;
 mod loader;
+mod ports;
 mod server;
 
 use std::sync::Arc;
@@ -9,17 +11,20 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+pub use gateway::Gateway;
 pub use loader::{Engines, ModelService, loader, onnx_runtime};
-pub use server::{Addresses, Server, StartError};
+pub use ports::Addresses;
+pub use server::{Server, StartError};
 
 use crate::accept::{
-    BodyRules, ByteBudget, Calls, CatalogDirectory, Deadlines, Front, HealthService, OpenInferenceControl, Phases,
+    BodyRules, ByteBudget, Calls, CatalogDirectory, Deadlines, Directory, Front, HealthService, OpenInferenceControl, Phases,
     Readiness, Rules, TensorFlowControl, health_server, open_inference_server, prediction_server, reflection,
     status_server,
 };
 use crate::admit::{Deadline, InFlight, Limit};
-use crate::balance::Router;
+use crate::balance::{EndpointRules, Router};
 use crate::config::Config;
+use crate::infer::Infer;
 use crate::models::{Catalog, Repository};
 use crate::observe::{Ledger, Metrics, StatisticsTable};
 
@@ -53,28 +58,50 @@ pub fn serve(config: &Config, repository: Repository, engines: Engines) -> Parts
     let in_flight = InFlight::new(config.limits.in_flight, "the server");
     let stages = Limit::new(in_flight, Deadline::new(Router::new(catalog.clone())));
 
-    let phases = Phases::default();
     let ledger = Arc::new(Ledger::default());
+    let directory = CatalogDirectory { catalog: catalog.clone(), statistics };
+    let readiness = Readiness { directory, phases: Phases::default() };
+    let front = door(config, stages, ledger.clone(), &readiness);
+    Parts { front, catalog, readiness, ledger, metrics, leaving }
+}
+
+/// Everything on the calls' port, in front of `stages`.
+fn door<S: Infer, D: Directory>(
+    config: &Config,
+    stages: S,
+    ledger: Arc<Ledger>,
+    readiness: &Readiness<D>,
+) -> Arc<Front<S>> {
     let calls = Calls {
         service: stages,
         rules: rules(config),
         budget: ByteBudget::new(config.limits.message_bytes.get()),
-        ledger: ledger.clone(),
-        phases: phases.clone(),
+        ledger,
+        phases: readiness.phases.clone(),
     };
-    let directory = CatalogDirectory { catalog: catalog.clone(), statistics };
-    let readiness = Readiness { directory: directory.clone(), phases };
     let control =
         OpenInferenceControl { readiness: readiness.clone(), allow_model_control: config.allow_model_control };
     let limit = config.limits.message_size.get();
-    let tensorflow = TensorFlowControl { directory };
+    let tensorflow = TensorFlowControl { directory: readiness.directory.clone() };
     let front = Front::new(Arc::new(calls))
         .with(open_inference_server(control, limit))
         .with(prediction_server(tensorflow.clone(), limit))
         .with(status_server(tensorflow, limit))
         .with(health_server(HealthService::new(readiness.clone()), limit));
-    let front = if config.reflection.enabled { reflection(front) } else { front };
-    Parts { front: Arc::new(front), catalog, readiness, ledger, metrics, leaving }
+    Arc::new(if config.reflection.enabled { reflection(front) } else { front })
+}
+
+/// How backends are called.
+fn endpoint_rules(config: &Config) -> EndpointRules {
+    let (backend, http2) = (&config.backend, &config.http2);
+    EndpointRules {
+        connect_timeout: backend.connect_timeout.get(),
+        silence: backend.silence.get(),
+        ping_timeout: backend.ping_timeout.get(),
+        connections: backend.connections,
+        windows: (http2.stream_window.saturating_u32(), http2.connection_window.saturating_u32()),
+        message_size: config.limits.message_size.get(),
+    }
 }
 
 fn rules(config: &Config) -> Rules {

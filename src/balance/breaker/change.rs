@@ -1,12 +1,17 @@
 //! How the ends of calls change a breaker.
 
+use std::mem;
 use std::sync::MutexGuard;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 use super::history::{Fault, History};
+use super::silence::Unanswered;
 use super::{ADMITTING, Breaker, CONSECUTIVE, LEAST_CALLS, PROBING, SECONDS, SUCCESS_RATE};
 use crate::error::{Error, Kind};
+
+/// What is told of a call that nobody answered.
+const NO_ANSWER: &str = "no answer in time";
 
 /// What a failure says of the endpoint.
 enum Meaning {
@@ -57,16 +62,19 @@ impl Breaker {
         }
         let admitted = probe.is_some_and(|probe| self.end_probe(probe, None, now));
         // Whoever was thought dead and answers is worth a probe.
-        if !admitted && self.gate.load(SeqCst) != ADMITTING && self.history().silent {
-            self.probe_from(now);
+        if !admitted && self.gate.load(SeqCst) != ADMITTING {
+            let mut history = self.history();
+            if history.silent {
+                self.probe_from(&mut history, now, false);
+            }
         }
     }
 
-    /// A call failed after it had waited for so long.
-    pub(super) fn failed(&self, probe: Option<u64>, error: &Error, waited: Duration, now: Instant) {
+    /// A call failed that began then.
+    pub(super) fn failed(&self, probe: Option<u64>, error: &Error, began: Instant, now: Instant) {
         let (meaning, last) = (meaning(error.kind()), || shortened(error.message()));
         if matches!(meaning, Meaning::Unanswered) {
-            return self.unanswered(probe, waited, now);
+            return self.unanswered(probe, began, now);
         }
         self.silence.heard(now);
         let is_probe = probe.is_some_and(|probe| match meaning {
@@ -81,22 +89,32 @@ impl Breaker {
         }
     }
 
-    /// A call ended without an answer after it had waited for so long.
-    pub(super) fn unanswered(&self, probe: Option<u64>, waited: Duration, now: Instant) {
-        let overdue = self.silence.unanswered(waited);
-        let fault = || Fault::Probe { last: "no answer in time".to_owned() };
-        match (probe, overdue) {
-            (Some(probe), None) => drop(self.free_probe(probe, "the probe was abandoned")),
-            (Some(probe), Some(_)) if self.end_probe(probe, Some(fault()), now) => (),
-            (_, Some(calls)) if calls >= CONSECUTIVE => self.eject(Fault::Unanswered { calls }, now),
-            (_, Some(_)) => self.count_late(now),
-            (None, None) => (),
+    /// A call ended without an answer.
+    pub(super) fn unanswered(&self, probe: Option<u64>, began: Instant, now: Instant) {
+        let (unanswered, calls) = (self.silence.unanswered(began, now), self.silence.waiting() + 1);
+        let silent = match unanswered {
+            Unanswered::Early => {
+                if let Some(probe) = probe {
+                    self.free_probe(probe, "the probe was abandoned");
+                }
+                return;
+            }
+            Unanswered::Late { silent } | Unanswered::Overdue { silent } => silent,
+        };
+        if probe.is_some_and(|probe| self.end_probe(probe, Some(Fault::Probe { last: NO_ANSWER.to_owned() }), now)) {
+            return;
+        }
+        if silent > self.silence.patience() {
+            self.eject(Fault::Silent { silent, calls }, now);
+        } else if matches!(unanswered, Unanswered::Overdue { .. }) {
+            self.failures.add(now);
+            self.look_at_rate(NO_ANSWER.to_owned(), now);
         }
     }
 
     /// A call was dropped, nobody knows when.
     pub(super) fn forgotten(&self, probe: Option<u64>) {
-        self.silence.unanswered(Duration::ZERO);
+        self.silence.forgotten();
         if let Some(probe) = probe {
             self.free_probe(probe, "the probe was abandoned");
         }
@@ -119,10 +137,10 @@ impl Breaker {
     }
 
     /// The next call is a probe from `earliest` on, if the endpoint is ejected until later.
-    pub(super) fn probe_from(&self, earliest: Instant) {
-        let (_history, earliest) = (self.history(), self.nanos(earliest).max(1));
-        let gate = self.gate.load(SeqCst);
+    pub(super) fn probe_from(&self, history: &mut History, earliest: Instant, hurried: bool) {
+        let (gate, earliest) = (self.gate.load(SeqCst), self.nanos(earliest));
         if gate != ADMITTING && gate & PROBING == 0 && gate > earliest {
+            history.hurried = hurried;
             self.gate.store(earliest, SeqCst);
         }
     }
@@ -137,8 +155,9 @@ impl Breaker {
         self.history.lock().expect("nothing panics while a breaker changes")
     }
 
+    /// Nanoseconds since the start, from one on: zero is no time.
     pub(super) fn nanos(&self, now: Instant) -> u64 {
-        now.saturating_duration_since(self.start).as_nanos() as u64
+        now.saturating_duration_since(self.start).as_nanos() as u64 + 1
     }
 
     fn count_failure(&self, last: String, now: Instant) {
@@ -148,11 +167,6 @@ impl Breaker {
             return self.eject(Fault::InARow { calls, last }, now);
         }
         self.look_at_rate(last, now);
-    }
-
-    fn count_late(&self, now: Instant) {
-        self.failures.add(now);
-        self.look_at_rate("no answer in time".to_owned(), now);
     }
 
     fn look_at_rate(&self, last: String, now: Instant) {
@@ -189,6 +203,7 @@ impl Breaker {
         if self.gate.load(SeqCst) != probe {
             return false;
         }
+        let hurried = mem::take(&mut history.hurried);
         match fault {
             None => {
                 history.turn(now, "the probe was answered");
@@ -196,7 +211,7 @@ impl Breaker {
                 self.gate.store(ADMITTING, SeqCst);
             }
             Some(fault) => {
-                let time = history.penalty.next(Duration::ZERO);
+                let time = if hurried { history.penalty.shortest() } else { history.penalty.next(Duration::ZERO) };
                 (history.hope, history.silent) = (0.0, fault.is_silence());
                 self.shut(&mut history, time, fault, now);
             }
@@ -210,7 +225,7 @@ impl Breaker {
         let is_under_way = self.gate.load(SeqCst) == probe;
         if is_under_way {
             history.why = why.to_owned();
-            self.gate.store(1, SeqCst);
+            self.gate.store(self.nanos(self.start), SeqCst);
         }
         is_under_way
     }
@@ -218,7 +233,7 @@ impl Breaker {
     fn shut(&self, history: &mut History, time: Duration, fault: Fault, now: Instant) {
         history.turn(now, fault.to_string());
         self.begin_anew();
-        self.gate.store(self.nanos(now + time).max(1), SeqCst);
+        self.gate.store(self.nanos(now + time), SeqCst);
     }
 
     /// What was counted in another state is forgotten.

@@ -14,8 +14,6 @@ pub(super) enum Fault {
     Rate { failed: u64, calls: u64, last: String },
     /// Nothing was heard for so long although calls wait.
     Silent { silent: Duration, calls: u32 },
-    /// So many calls in a row ended unanswered.
-    Unanswered { calls: u32 },
     /// It said itself that it is stopping.
     Stopping { last: String },
     /// The probe failed.
@@ -25,7 +23,7 @@ pub(super) enum Fault {
 impl Fault {
     /// Whether it is that of an endpoint that does not answer, so that any answer is news.
     pub(super) fn is_silence(&self) -> bool {
-        matches!(self, Fault::Silent { .. } | Fault::Unanswered { .. })
+        matches!(self, Fault::Silent { .. })
     }
 }
 
@@ -36,8 +34,7 @@ impl fmt::Display for Fault {
             Fault::Rate { failed, calls, last } => {
                 write!(f, "{failed} of {calls} calls within 10 s failed, the last with \"{last}\"")
             }
-            Fault::Silent { silent, calls } => write!(f, "nothing heard for {silent:.1?} while {calls} calls wait"),
-            Fault::Unanswered { calls } => write!(f, "{calls} calls in a row ended unanswered"),
+            Fault::Silent { silent, calls } => write!(f, "nothing heard for {silent:.1?}, calls that wait: {calls}"),
             Fault::Stopping { last } => write!(f, "it is stopping: \"{last}\""),
             Fault::Probe { last } => write!(f, "the probe failed with \"{last}\""),
         }
@@ -55,6 +52,8 @@ pub(super) struct History {
     pub(super) hope: f64,
     /// Whether it was ejected because nothing was heard of it.
     pub(super) silent: bool,
+    /// Whether the next probe comes before its time because nobody admits.
+    pub(super) hurried: bool,
     /// The number of the last probe.
     pub(super) probes: u64,
     pub(super) penalty: Penalty,
@@ -63,7 +62,7 @@ pub(super) struct History {
 impl History {
     pub(super) fn new(seed: u64, now: Instant) -> History {
         let (why, penalty) = ("it is new".to_owned(), Penalty::new(seed));
-        History { since: now, why, hope: 0.0, silent: false, probes: 0, penalty }
+        History { since: now, why, hope: 0.0, silent: false, hurried: false, probes: 0, penalty }
     }
 
     /// The state is another from now on.

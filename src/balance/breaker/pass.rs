@@ -33,17 +33,19 @@ impl Pass {
         self.breaker.succeeded(self.probe, now);
     }
 
-    /// It failed with this, at the endpoint or on its way there.
+    /// It failed with this, at the endpoint or on its way there. [`Kind::Late`](crate::error::Kind::Late) means that no
+    /// answer came; an endpoint that says itself that the deadline has passed is alive and has too much to do, and that
+    /// is [`Kind::Overloaded`](crate::error::Kind::Overloaded).
     pub fn failed(mut self, error: &Error, now: Instant) {
         self.ended = true;
-        self.breaker.failed(self.probe, error, now.saturating_duration_since(self.began), now);
+        self.breaker.failed(self.probe, error, self.began, now);
     }
 
     /// Nobody waits for it any more: its caller left, or another attempt was faster. It says something of the endpoint
     /// only where it waited longer than nearly all calls take.
     pub fn abandoned(mut self, now: Instant) {
         self.ended = true;
-        self.breaker.unanswered(self.probe, now.saturating_duration_since(self.began), now);
+        self.breaker.unanswered(self.probe, self.began, now);
     }
 }
 

@@ -18,16 +18,36 @@ pub(super) struct Silence {
     waiting: AtomicU32,
     /// When it was last heard of, or the first of those that wait now was sent, in nanoseconds since the start.
     since: AtomicU64,
-    /// Calls that waited longer than nearly all calls take, ended unanswered, and had no answer of another between them.
-    unanswered: AtomicU32,
+    /// For how long it was silent all the while that calls waited which have ended unanswered, in nanoseconds; and up to
+    /// when that is counted, so that calls that waited at one time do not count twice.
+    unanswered: AtomicU64,
+    counted: AtomicU64,
     /// What nearly all calls take, in nanoseconds; zero where that is not known.
     p99: AtomicU64,
 }
 
+/// What a call says that ended unanswered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unanswered {
+    /// Nothing: callers choose their deadlines, and this one ended before nearly all calls would have.
+    Early,
+    /// It waited longer than nearly all, but not so long that it must have been forgotten: so it is where there is too
+    /// much to do, since then those that are answered take long too.
+    Late {
+        /// For how long nothing was heard of the endpoint while calls waited.
+        silent: Duration,
+    },
+    /// It waited three times as long as nearly all that are answered.
+    Overdue {
+        /// Likewise.
+        silent: Duration,
+    },
+}
+
 impl Silence {
     pub(super) fn new(start: Instant) -> Silence {
-        let (waiting, since) = (AtomicU32::new(0), AtomicU64::new(0));
-        Silence { start, waiting, since, unanswered: AtomicU32::new(0), p99: AtomicU64::new(0) }
+        let [since, unanswered, counted, p99] = Default::default();
+        Silence { start, waiting: AtomicU32::new(0), since, unanswered, counted, p99 }
     }
 
     /// A call is sent.
@@ -46,11 +66,21 @@ impl Silence {
         self.waiting.fetch_sub(1, SeqCst);
     }
 
-    /// A call ended unanswered after it had waited for so long; tells how many have now done so in a row, where that
-    /// was longer than is usual.
-    pub(super) fn unanswered(&self, waited: Duration) -> Option<u32> {
+    /// A call ended unanswered that began then.
+    pub(super) fn unanswered(&self, began: Instant, now: Instant) -> Unanswered {
         self.waiting.fetch_sub(1, SeqCst);
-        self.is_overdue(waited).then(|| self.unanswered.fetch_add(1, SeqCst) + 1)
+        let (waited, p99) = (now.saturating_duration_since(began), self.p99.load(SeqCst));
+        let usual = if p99 == 0 { LEAST_PATIENCE } else { Duration::from_nanos(p99) };
+        if waited < usual {
+            return Unanswered::Early;
+        }
+        let silent = self.count_silence(self.nanos(began), self.nanos(now));
+        if waited < usual * 3 { Unanswered::Late { silent } } else { Unanswered::Overdue { silent } }
+    }
+
+    /// A call was dropped, nobody knows when.
+    pub(super) fn forgotten(&self) {
+        self.waiting.fetch_sub(1, SeqCst);
     }
 
     /// How long nothing was heard although calls wait; zero where none waits.
@@ -71,17 +101,24 @@ impl Silence {
         self.p99.store(p99.map_or(0, |p99| p99.as_nanos() as u64), SeqCst);
     }
 
-    /// Unanswered calls before this are not held against it.
+    /// How long it may be silent while calls wait.
+    pub(super) fn patience(&self) -> Duration {
+        patience(Some(Duration::from_nanos(self.p99.load(SeqCst))))
+    }
+
+    /// Silence before this is not held against it.
     pub(super) fn forgive(&self) {
         self.unanswered.store(0, SeqCst);
     }
 
-    /// Callers choose their deadlines. What ends before most calls would have is their doing.
-    fn is_overdue(&self, waited: Duration) -> bool {
-        match self.p99.load(SeqCst) {
-            0 => waited >= LEAST_PATIENCE,
-            p99 => waited >= Duration::from_nanos(p99),
+    /// Adds the time from `began` on, if nothing was heard in it, and tells what there is then.
+    fn count_silence(&self, began: u64, now: u64) -> Duration {
+        let mut silent = self.unanswered.load(SeqCst);
+        if began >= self.since.load(SeqCst) {
+            let more = now.saturating_sub(began.max(self.counted.fetch_max(now, SeqCst)));
+            silent = self.unanswered.fetch_add(more, SeqCst) + more;
         }
+        Duration::from_nanos(silent)
     }
 
     fn nanos(&self, now: Instant) -> u64 {
@@ -109,14 +146,37 @@ mod tests {
         assert_eq!(silence.silent_for(start + MS * 9999), Duration::ZERO);
     }
 
+    /// A silence that expects calls to take 50 ms, and calls that began at these milliseconds.
+    fn waiting(begins: &[u32]) -> (Silence, Instant) {
+        let start = Instant::now();
+        let silence = Silence::new(start);
+        silence.expect(Some(MS * 50));
+        begins.iter().for_each(|begin| silence.begin(start + MS * *begin));
+        (silence, start)
+    }
+
     #[test]
     fn calls_whose_callers_left_early_say_nothing() {
-        let silence = Silence::new(Instant::now());
-        silence.expect(Some(MS * 50));
-        (0..3).for_each(|_| silence.begin(Instant::now()));
-        assert_eq!(silence.unanswered(MS * 49), None);
-        assert_eq!(silence.unanswered(MS * 50), Some(1));
-        assert_eq!(silence.unanswered(MS * 500), Some(2));
+        let (silence, start) = waiting(&[0, 0, 0]);
+        assert_eq!(silence.unanswered(start, start + MS * 49), Unanswered::Early);
+        assert_eq!(silence.unanswered(start, start + MS * 50), Unanswered::Late { silent: MS * 50 });
+        assert_eq!(silence.unanswered(start, start + MS * 150), Unanswered::Overdue { silent: MS * 150 });
+    }
+
+    #[test]
+    fn calls_that_waited_at_one_time_count_once() {
+        let (silence, start) = waiting(&[0, 50, 1000]);
+        let end = |begin, end| silence.unanswered(start + MS * begin, start + MS * end);
+        assert_eq!(end(0, 100), Unanswered::Late { silent: MS * 100 });
+        assert_eq!(end(50, 120), Unanswered::Late { silent: MS * 120 });
+        assert_eq!(end(1000, 1060), Unanswered::Late { silent: MS * 180 });
+    }
+
+    #[test]
+    fn of_an_endpoint_that_was_heard_of_meanwhile_unanswered_calls_tell_no_silence() {
+        let (silence, start) = waiting(&[0, 0]);
+        silence.heard(start + MS * 90);
+        assert_eq!(silence.unanswered(start, start + MS * 100), Unanswered::Late { silent: Duration::ZERO });
     }
 
     #[test]

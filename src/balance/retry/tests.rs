@@ -1,3 +1,5 @@
+//! What is tried again, and what is not.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,0 +1,306 @@
+//! What a gateway knows of models: what its backends told of themselves, and what they say when they are asked.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::iter;
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tonic::Status;
+
+use crate::accept::{Description, Directory};
+use crate::balance::{Asking, Connectivity, Endpoint, Roster, Told};
+use crate::error::{Error, Kind, Result};
+use crate::infer::{ModelName, Target, Version, VersionChoice};
+use crate::models::{IndexEntry, VersionState};
+use crate::tensor::{DType, Dim, Signature, TensorSpec};
+use crate::wire::proto::inference as proto;
+use crate::wire::proto::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
+use crate::wire::status::failure;
+
+/// How long a question may take, and a load.
+const PATIENCE: Duration = Duration::from_secs(5);
+const LOADING: Duration = Duration::from_secs(300);
+/// Backends that are asked at one time.
+const AT_ONCE: usize = 16;
+/// Answers to questions may be as long as a large repository makes them.
+const LARGEST: usize = 16 << 20;
+
+type Client = GrpcInferenceServiceClient<Asking>;
+
+/// The roster as a directory.
+#[derive(Clone)]
+pub(super) struct RosterDirectory {
+    roster: Roster,
+}
+
+impl RosterDirectory {
+    pub(super) fn new(roster: Roster) -> RosterDirectory {
+        RosterDirectory { roster }
+    }
+
+    /// Backends that serve `target` now.
+    async fn serving(&self, target: &Target) -> Result<Vec<Arc<Endpoint>>> {
+        let pool = self.roster.look_up(target).await?;
+        let members = pool.members();
+        let reachable: Vec<Arc<Endpoint>> =
+            members.iter().map(|member| member.endpoint.clone()).filter(|endpoint| endpoint.is_reachable()).collect();
+        if reachable.is_empty() {
+            return Err(Error::new(Kind::NoBackend, format!("no backend that serves model {target} is connected")));
+        }
+        Ok(reachable)
+    }
+
+    /// Asks one of those that serve `target`, and another where it does not answer.
+    async fn ask<T, F: Future<Output = Result<T, Status>>>(
+        &self,
+        target: &Target,
+        question: impl Fn(Client) -> F,
+    ) -> Result<T> {
+        let serving = self.serving(target).await?;
+        let first = fastrand::usize(..serving.len());
+        let mut last = Error::late("asking backends");
+        for number in 0..serving.len().min(3) {
+            let endpoint = &serving[(first + number) % serving.len()];
+            match asked(endpoint, PATIENCE, &question).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    /// Asks every backend that is connected; each answer with the backend's name.
+    async fn ask_all<T, F: Future<Output = Result<T, Status>>>(
+        &self,
+        patience: Duration,
+        question: impl Fn(Client) -> F,
+    ) -> Vec<(String, Result<T>)> {
+        let connected = |endpoint: &Arc<Endpoint>| *endpoint.connectivity().borrow() == Connectivity::Connected;
+        let endpoints = self.roster.endpoints().into_iter().filter(connected);
+        let asking = endpoints.map(|endpoint| {
+            let question = &question;
+            async move { (endpoint.name().to_string(), asked(&endpoint, patience, question).await) }
+        });
+        iter(asking).buffer_unordered(AT_ONCE).collect().await
+    }
+
+    /// Has something done by every backend, and says who did not do it.
+    async fn everywhere<T, F: Future<Output = Result<T, Status>>>(
+        &self,
+        what: &str,
+        name: &ModelName,
+        order: impl Fn(Client) -> F,
+    ) -> Result<()> {
+        let answers = self.ask_all(LOADING, order).await;
+        self.roster.survey_soon();
+        let all = answers.len();
+        let mut failed: Vec<(String, Error)> =
+            answers.into_iter().filter_map(|(backend, answer)| Some((backend, answer.err()?))).collect();
+        failed.sort_by(|(one, _), (other, _)| one.cmp(other));
+        let Some((_, first)) = failed.first() else {
+            return if all > 0 { Ok(()) } else { Err(Error::new(Kind::NoBackend, "no backend is connected")) };
+        };
+        let told: Vec<String> = failed.iter().map(|(backend, error)| format!("{backend}: {error}")).collect();
+        let (kind, count) = (first.kind(), failed.len());
+        let message = format!("{count} of {all} backends did not {what} model {:?}: {}", name.as_str(), told.join("; "));
+        Err(Error::new(kind, message))
+    }
+}
+
+async fn asked<T, F: Future<Output = Result<T, Status>>>(
+    endpoint: &Arc<Endpoint>,
+    patience: Duration,
+    question: impl Fn(Client) -> F,
+) -> Result<T> {
+    let client = GrpcInferenceServiceClient::new(Asking::of(endpoint.clone())).max_decoding_message_size(LARGEST);
+    match timeout(patience, question(client)).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(status)) => Err(understood(&status)),
+        Err(_) => Err(Error::late("asking a backend")),
+    }
+}
+
+/// A backend's refusal as ours.
+fn understood(status: &Status) -> Error {
+    let mut headers = http::HeaderMap::new();
+    let written = status.add_header(&mut headers);
+    match written.map(|()| failure(&headers)) {
+        Ok(Err(error)) => error,
+        _ => Error::new(Kind::Engine, status.message().to_owned()),
+    }
+}
+
+impl Directory for RosterDirectory {
+    fn ready(&self) -> Result<()> {
+        self.roster.ready()
+    }
+
+    fn serves(&self, target: &Target) -> Result<()> {
+        let pool = self.roster.resolve(target)?;
+        if pool.is_ready() {
+            return Ok(());
+        }
+        Err(Error::new(Kind::NotReady, format!("no backend that serves model {target} is ready")))
+    }
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.roster.changes()
+    }
+
+    async fn index(&self) -> Result<Vec<IndexEntry>> {
+        let entry = |told: Told| IndexEntry {
+            name: told.name,
+            version: told.version,
+            state: if told.ready { VersionState::Ready } else { VersionState::Unavailable },
+            reason: if told.ready { "".into() } else { told.reason.into() },
+        };
+        Ok(self.roster.told().into_iter().map(entry).collect())
+    }
+
+    async fn describe(&self, target: &Target) -> Result<Description> {
+        let request = proto::ModelMetadataRequest { name: target.name.to_string(), version: version_of(target) };
+        let answer = self.ask(target, |mut client| {
+            let request = request.clone();
+            async move { Ok(client.model_metadata(request).await?.into_inner()) }
+        });
+        let metadata = answer.await?;
+        let told = self.roster.told();
+        let ready = told.iter().filter(|told| told.ready && told.name == target.name);
+        let mut versions: Vec<Version> = ready.filter_map(|told| told.version).collect();
+        versions.sort();
+        let version = match &target.version {
+            VersionChoice::Exact(version) => Some(*version),
+            _ => versions.last().copied(),
+        };
+        Ok(Description {
+            name: target.name.clone(),
+            version,
+            versions,
+            platform: metadata.platform,
+            signature: Arc::new(Signature { inputs: specs(&metadata.inputs)?, outputs: specs(&metadata.outputs)? }),
+        })
+    }
+
+    async fn config(&self, target: &Target) -> Result<proto::ModelConfig> {
+        let request = proto::ModelConfigRequest { name: target.name.to_string(), version: version_of(target) };
+        let answer = self.ask(target, |mut client| {
+            let request = request.clone();
+            async move { Ok(client.model_config(request).await?.into_inner().config.unwrap_or_default()) }
+        });
+        answer.await
+    }
+
+    async fn statistics(&self, of: Option<&Target>) -> Result<Vec<proto::ModelStatistics>> {
+        if let Some(target) = of {
+            self.roster.look_up(target).await?;
+        }
+        let request = proto::ModelStatisticsRequest {
+            name: of.map(|target| target.name.to_string()).unwrap_or_default(),
+            version: of.map(version_of).unwrap_or_default(),
+        };
+        let answers = self.ask_all(PATIENCE, |mut client| {
+            let request = request.clone();
+            async move { Ok(client.model_statistics(request).await?.into_inner().model_stats) }
+        });
+        let answers = answers.await;
+        let mut sums: BTreeMap<(String, String), proto::ModelStatistics> = BTreeMap::new();
+        for statistics in answers.into_iter().filter_map(|(_, answer)| answer.ok()).flatten() {
+            let key = (statistics.name.clone(), statistics.version.clone());
+            match sums.get_mut(&key) {
+                Some(sum) => sum.add(statistics),
+                None => _ = sums.insert(key, statistics),
+            }
+        }
+        Ok(sums.into_values().collect())
+    }
+
+    async fn load(&self, name: &ModelName) -> Result<()> {
+        let order = |mut client: Client| {
+            let request = proto::RepositoryModelLoadRequest { model_name: name.to_string(), ..Default::default() };
+            async move { client.repository_model_load(request).await }
+        };
+        self.everywhere("load", name, order).await
+    }
+
+    async fn unload(&self, name: &ModelName) -> Result<()> {
+        let order = |mut client: Client| {
+            let request = proto::RepositoryModelUnloadRequest { model_name: name.to_string(), ..Default::default() };
+            async move { client.repository_model_unload(request).await }
+        };
+        self.everywhere("unload", name, order).await
+    }
+}
+
+fn version_of(target: &Target) -> String {
+    match &target.version {
+        VersionChoice::Exact(version) => version.to_string(),
+        VersionChoice::Latest | VersionChoice::Label(_) => String::new(),
+    }
+}
+
+/// Tensors as a backend describes them.
+fn specs(told: &[proto::model_metadata_response::TensorMetadata]) -> Result<Vec<TensorSpec>> {
+    let spec = |told: &proto::model_metadata_response::TensorMetadata| {
+        let dtype = DType::from_name(&told.datatype).ok_or_else(|| {
+            let message = format!("the backend says that tensor {:?} has datatype {:?}", told.name, told.datatype);
+            Error::new(Kind::Engine, message)
+        })?;
+        let dims = told.shape.iter().map(|dim| if *dim < 0 { Dim::Free(None) } else { Dim::Fixed(*dim) }).collect();
+        Ok(TensorSpec { name: told.name.as_str().into(), dtype, dims, optional: false })
+    };
+    told.iter().map(spec).collect()
+}
+
+/// Numbers of several backends together.
+trait Add {
+    fn add(&mut self, other: Self);
+}
+
+impl Add for proto::ModelStatistics {
+    fn add(&mut self, other: proto::ModelStatistics) {
+        self.inference_count += other.inference_count;
+        self.execution_count += other.execution_count;
+        self.last_inference = self.last_inference.max(other.last_inference);
+        match (&mut self.inference_stats, other.inference_stats) {
+            (Some(sum), Some(other)) => sum.add(other),
+            (sum, other) => *sum = sum.take().or(other),
+        }
+        for batch in other.batch_stats {
+            match self.batch_stats.iter_mut().find(|known| known.batch_size == batch.batch_size) {
+                Some(known) => {
+                    known.compute_input.add(batch.compute_input);
+                    known.compute_infer.add(batch.compute_infer);
+                    known.compute_output.add(batch.compute_output);
+                }
+                None => self.batch_stats.push(batch),
+            }
+        }
+        self.batch_stats.sort_by_key(|batch| batch.batch_size);
+    }
+}
+
+impl Add for proto::InferStatistics {
+    fn add(&mut self, other: proto::InferStatistics) {
+        self.success.add(other.success);
+        self.fail.add(other.fail);
+        self.queue.add(other.queue);
+        self.compute_input.add(other.compute_input);
+        self.compute_infer.add(other.compute_infer);
+        self.compute_output.add(other.compute_output);
+        self.cache_hit.add(other.cache_hit);
+        self.cache_miss.add(other.cache_miss);
+    }
+}
+
+impl Add for Option<proto::StatisticDuration> {
+    fn add(&mut self, other: Option<proto::StatisticDuration>) {
+        let Some(other) = other else { return };
+        let sum = self.get_or_insert_default();
+        sum.count += other.count;
+        sum.ns += other.ns;
+    }
+}
+

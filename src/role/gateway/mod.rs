@@ -1,0 +1,180 @@
+//! The gateway: the front door only. Behind it a roster of backends that are discovered, dialled, and balanced over.
+
+mod directory;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::task::JoinHandle;
+
+use super::ports::{Addresses, Bound, Ports};
+use super::server::StartError;
+use super::{door, endpoint_rules};
+use crate::accept::{Page, Phases, Readiness};
+use crate::admit::{Deadline, InFlight, Limit};
+use crate::balance::pick::Policy;
+use crate::balance::{Balanced, Dial, Roster, RosterRules, TlsFiles, Traits, over_tcp};
+use crate::config::{Config, ModelRules};
+use crate::discover::{self, Discovery, Settings, Source};
+use crate::infer::ModelName;
+use crate::observe::{Ledger, Metrics, StatisticsTable};
+use directory::RosterDirectory;
+
+/// The stages between the door and the backends.
+pub type Stages = Limit<Deadline<Balanced>>;
+
+/// A gateway that serves. Its tasks end with [`Gateway::drain`]; dropping it cuts everything off.
+pub struct Gateway {
+    addresses: Addresses,
+    roster: Roster,
+    ledger: Arc<Ledger>,
+    ports: Ports,
+    keeper: JoinHandle<()>,
+}
+
+impl Gateway {
+    /// Binds the ports, begins to look for backends, and returns once calls are answered: with a refusal until a backend
+    /// is known.
+    ///
+    /// # Errors
+    /// What keeps it from serving at all. A backend that cannot be reached does not.
+    pub async fn start(config: &Config) -> Result<Gateway, StartError> {
+        Gateway::start_over(config, over_tcp()).await
+    }
+
+    /// The same with connections to backends that `dial` makes, where there is no TLS.
+    ///
+    /// # Errors
+    /// As [`Gateway::start`].
+    pub async fn start_over(config: &Config, dial: Dial) -> Result<Gateway, StartError> {
+        let sources = sources(config)?;
+        let rules = roster_rules(config, dial)?;
+        let bound = Bound::bind(config).await?;
+        let discovery = discover::start(sources, settings(config))?;
+        let roster = Roster::new(rules);
+        let keeper = tokio::spawn(keep(roster.clone(), discovery));
+
+        let in_flight = InFlight::new(config.limits.in_flight, "the gateway");
+        let stages: Stages = Limit::new(in_flight, Deadline::new(Balanced::new(roster.clone())));
+        let (ledger, phases) = (Arc::new(Ledger::default()), Phases::default());
+        let readiness = Readiness { directory: RosterDirectory::new(roster.clone()), phases };
+        let front = door(config, stages, ledger.clone(), &readiness);
+        let listed = roster.clone();
+        let page: Page = Arc::new(move || {
+            let now = tokio::time::Instant::now().into_std();
+            serde_json::json!({ "endpoints": listed.listing(now) })
+        });
+        let addresses = bound.addresses;
+        let metrics = Arc::new(Metrics::new(Arc::new(StatisticsTable::default())));
+        let ports = bound.with("/endpoints", page).serve(front, readiness, metrics);
+        ports.ready();
+        Ok(Gateway { addresses, roster, ledger, ports, keeper })
+    }
+
+    /// The addresses that were bound.
+    pub fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+
+    /// Whom it calls.
+    pub fn roster(&self) -> &Roster {
+        &self.roster
+    }
+
+    /// Counts of calls by their end.
+    pub fn ledger(&self) -> &Arc<Ledger> {
+        &self.ledger
+    }
+
+    /// Stops gently, as [`Server::drain`](super::Server::drain) does.
+    pub async fn drain(self) {
+        let _keeper = AbortOnDrop(self.keeper);
+        self.ports.drain(|| ()).await;
+    }
+}
+
+/// Ends a task when it is dropped.
+struct AbortOnDrop(JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+async fn keep(roster: Roster, discovery: Discovery) {
+    roster.keep(discovery.backends.clone(), discovery.store.clone()).await;
+    // Only a discovery whose sources have all ended comes here; what it said last stays in use.
+    std::future::pending::<()>().await;
+    drop(discovery);
+}
+
+fn settings(config: &Config) -> Settings {
+    let discovery = &config.discovery;
+    Settings {
+        kubeconfig: discovery.kubeconfig.clone(),
+        store: discovery.state_file.clone(),
+        dns_interval: discovery.dns_interval.get(),
+        ..Settings::default()
+    }
+}
+
+/// Where backends are looked for.
+fn sources(config: &Config) -> Result<Vec<Source>, StartError> {
+    let discovery = &config.discovery;
+    let wrong = |key| move |error: discover::SourceError| StartError::Key { key, what: error.to_string() };
+    let mut sources = Vec::new();
+    let fixed: Result<Vec<_>, _> = discovery.backends.iter().map(|backend| backend.parse()).collect();
+    let fixed = fixed.map_err(wrong("discovery.backends"))?;
+    if !fixed.is_empty() {
+        sources.push(Source::Fixed(fixed));
+    }
+    for name in discovery.dns.iter() {
+        sources.push(Source::Dns(name.parse().map_err(wrong("discovery.dns"))?));
+    }
+    for service in discovery.kubernetes.iter() {
+        sources.push(Source::Kubernetes(service.parse().map_err(wrong("discovery.kubernetes"))?));
+    }
+    if sources.is_empty() { Err(StartError::NoBackends) } else { Ok(sources) }
+}
+
+fn roster_rules(config: &Config, dial: Dial) -> Result<RosterRules, StartError> {
+    let policy: Policy = policy("balance.policy", &config.balance.policy)?;
+    let models = Arc::new(config.model.clone().unwrap_or_default());
+    for rules in models.values() {
+        if let Some(named) = &rules.policy {
+            self::policy("model", named)?;
+        }
+    }
+    let of = models.clone();
+    Ok(RosterRules {
+        endpoint: endpoint_rules(config),
+        dial: encrypted(config, dial)?,
+        zone: config.discovery.zone.as_ref().map(|zone| zone.as_str().into()),
+        survey: config.balance.survey_interval.get(),
+        policy: Arc::new(move |name: &ModelName| {
+            let own = of.get(name.as_str()).and_then(|rules| rules.policy.as_ref());
+            own.and_then(|policy| policy.parse().ok()).unwrap_or(policy)
+        }),
+        traits: Arc::new(move |name: &ModelName, told: Option<Traits>| traits(models.get(name.as_str()), told)),
+    })
+}
+
+fn policy(key: &'static str, name: &str) -> Result<Policy, StartError> {
+    name.parse().map_err(|error: crate::error::Error| StartError::Key { key, what: error.message().to_owned() })
+}
+
+/// What is said of a model here goes before what its backends say; what nobody says is the safe thing.
+fn traits(rules: Option<&ModelRules>, told: Option<Traits>) -> Traits {
+    let pure = rules.and_then(|rules| rules.pure).or(told.map(|told| told.pure)).unwrap_or(false);
+    let hedged = rules.and_then(|rules| rules.hedge).unwrap_or(true);
+    Traits { pure, hedged }
+}
+
+fn encrypted(config: &Config, dial: Dial) -> Result<Dial, StartError> {
+    let tls = &config.backend_tls;
+    let Some(ca) = &tls.ca else { return Ok(dial) };
+    let identity: Option<(PathBuf, PathBuf)> = tls.cert.clone().zip(tls.key.clone());
+    dial.with_tls(&TlsFiles { ca: ca.clone(), identity })
+        .map_err(|what| StartError::Key { key: "backend_tls", what })
+}
