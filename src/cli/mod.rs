@@ -3,7 +3,9 @@
 mod bench;
 mod check;
 mod client;
+mod endpoints;
 mod failure;
+mod gateway;
 mod json;
 mod message;
 mod models;
@@ -36,6 +38,8 @@ const EXAMPLES: &str = "\
 Examples:
   infergate serve --models models/          serve DIR/<model>/<version>/model.onnx
   infergate serve my.onnx                   serve one file
+  infergate gateway --backend host:8001     spread calls over workers
+  infergate endpoints                       what a gateway knows of them
   infergate models                          what is served
   infergate predict --model digits --input image=@seven.npy --classes 3
   infergate bench --model digits            how fast it answers";
@@ -44,6 +48,12 @@ Examples:
 enum Command {
     /// Serve models, all in one process
     Serve(serve::ServeArgs),
+    /// Serve models as a worker behind gateways
+    Worker(serve::WorkerArgs),
+    /// Find workers and spread calls over them
+    Gateway(gateway::GatewayArgs),
+    /// Show a gateway's endpoints: their states, their models, how busy they are
+    Endpoints(endpoints::EndpointsArgs),
     /// Check a configuration and a repository without serving
     Check(check::CheckArgs),
     /// Show what a server serves
@@ -54,15 +64,22 @@ enum Command {
     Bench(Box<bench::BenchArgs>),
 }
 
-/// Where a configuration comes from, for the commands that need one.
+/// Where a configuration comes from.
 #[derive(Debug, Args)]
-struct ConfigArgs {
+struct SourceArgs {
     /// A configuration file; infergate.example.toml has every key
     #[arg(long, value_name = "FILE", env = "INFERGATE_CONFIG")]
     config: Option<std::path::PathBuf>,
     /// Set any key of the configuration, such as limits.in_flight=64; may be given again
     #[arg(long = "set", value_name = "KEY=VALUE")]
     settings: Vec<String>,
+}
+
+/// Where a configuration comes from, for the commands that need models.
+#[derive(Debug, Args)]
+struct ConfigArgs {
+    #[command(flatten)]
+    source: SourceArgs,
     /// The folder of models, DIR/<model>/<version>/model.onnx
     #[arg(long, value_name = "DIR")]
     models: Option<std::path::PathBuf>,
@@ -77,6 +94,9 @@ pub fn main() -> ExitCode {
     match cli.command {
         _ if cli.version => exit(print(&mut std::io::stdout(), &version())),
         Some(Command::Serve(args)) => exit(args.run()),
+        Some(Command::Worker(args)) => exit(args.run()),
+        Some(Command::Gateway(args)) => exit(args.run()),
+        Some(Command::Endpoints(args)) => exit(args.run()),
         Some(Command::Check(args)) => exit(args.run()),
         Some(Command::Models(args)) => exit(args.run()),
         Some(Command::Predict(args)) => exit(args.run()),

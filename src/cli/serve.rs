@@ -1,11 +1,11 @@
-//! `infergate serve`: one process with everything in it, until it is told to stop.
+//! `infergate serve` and `infergate worker`: a process that runs models, until it is told to stop.
 
 use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use super::failure::{Failure, print};
-use super::{ConfigArgs, asynchronous};
+use super::{ConfigArgs, SourceArgs, asynchronous};
 use crate::compute::plan;
 use crate::compute::session::Runtime;
 use crate::config::{Config, LogFormat, Overrides, variables};
@@ -16,23 +16,37 @@ use crate::role::{Addresses, Server, StartError, onnx_runtime};
 pub(super) struct ServeArgs {
     #[command(flatten)]
     config: ConfigArgs,
-    /// Where calls are taken; port 0 takes a free one [default: 127.0.0.1:8001]
+    #[command(flatten)]
+    ports: PortArgs,
+}
+
+/// Flags of `infergate worker`: those of `serve`, with defaults for a process behind gateways.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "It is `infergate serve` with other defaults: both ports are open to the network, and answers end \
+                        with a load report for the gateways in front."
+)]
+pub(super) struct WorkerArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    #[command(flatten)]
+    ports: PortArgs,
+}
+
+/// Where a process listens.
+#[derive(Debug, Args)]
+pub(super) struct PortArgs {
+    /// Where calls are taken; port 0 takes a free one [default: port 8001 of 127.0.0.1, for worker and gateway of 0.0.0.0]
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
-    /// Where probes are answered [default: 127.0.0.1:8002]
+    /// Where probes are answered and metrics shown [default: port 8002, likewise]
     #[arg(long, value_name = "ADDRESS")]
     admin: Option<String>,
 }
 
-impl ConfigArgs {
+impl SourceArgs {
     /// The configuration out of file, environment and flags.
-    pub(super) fn load(&self, overrides: Overrides) -> Result<Config, Failure> {
-        let path = |path: &std::path::PathBuf| path.display().to_string();
-        let mut overrides = overrides.flag("--models", "models", self.models.as_ref().map(path)).flag(
-            "MODEL.onnx",
-            "models",
-            self.model.as_ref().map(path),
-        );
+    pub(super) fn load(&self, mut overrides: Overrides) -> Result<Config, Failure> {
         for setting in &self.settings {
             let Some((key, value)) = setting.split_once('=') else {
                 return Err(Failure::wrong_use(format_args!("--set {setting}: expected KEY=VALUE")));
@@ -45,40 +59,72 @@ impl ConfigArgs {
     }
 }
 
-impl ServeArgs {
-    pub(super) fn run(&self) -> Result<(), Failure> {
-        let flags = Overrides::default().flag("--listen", "listen", self.listen.as_ref()).flag(
-            "--admin",
-            "admin",
-            self.admin.as_ref(),
-        );
-        let config = self.config.load(flags)?;
-        if config.models.is_none() {
-            return Err(Failure::wrong_use(StartError::NoModels));
-        }
-        log(&config);
-        let runtime = Runtime::load().map_err(Failure::failed)?;
-        let cpus = config.compute.cpus.unwrap_or_else(plan::cpus);
-        tracing::info!(version = env!("CARGO_PKG_VERSION"), onnxruntime = runtime.version(), cpus, "starting");
-        let threads = asynchronous(cpus)?;
-        let served = threads.block_on(serve(&config, runtime));
-        // A model that is still loading keeps nobody waiting.
-        threads.shutdown_background();
-        served
+impl ConfigArgs {
+    /// The configuration out of file, environment and flags.
+    pub(super) fn load(&self, overrides: Overrides) -> Result<Config, Failure> {
+        let path = |path: &std::path::PathBuf| path.display().to_string();
+        let models = self.models.as_ref().map(path);
+        let model = self.model.as_ref().map(path);
+        self.source.load(overrides.flag("--models", "models", models).flag("MODEL.onnx", "models", model))
     }
 }
 
-async fn serve(config: &Config, runtime: Runtime) -> Result<(), Failure> {
+impl PortArgs {
+    /// The ports that were asked for.
+    pub(super) fn overrides(&self) -> Overrides {
+        let (listen, admin) = (self.listen.as_ref(), self.admin.as_ref());
+        Overrides::default().flag("--listen", "listen", listen).flag("--admin", "admin", admin)
+    }
+}
+
+/// What a process listens on that others reach over the network.
+pub(super) fn reachable(overrides: Overrides) -> Overrides {
+    overrides.role_default("listen", "0.0.0.0:8001").role_default("admin", "0.0.0.0:8002")
+}
+
+impl ServeArgs {
+    pub(super) fn run(&self) -> Result<(), Failure> {
+        run(&self.config.load(self.ports.overrides())?)
+    }
+}
+
+impl WorkerArgs {
+    pub(super) fn run(&self) -> Result<(), Failure> {
+        run(&self.config.load(reachable(self.ports.overrides()).role_default("load_report", true))?)
+    }
+}
+
+fn run(config: &Config) -> Result<(), Failure> {
+    if config.models.is_none() {
+        return Err(Failure::wrong_use(StartError::NoModels));
+    }
+    log(config);
+    let runtime = Runtime::load().map_err(Failure::failed)?;
+    let cpus = config.compute.cpus.unwrap_or_else(plan::cpus);
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), onnxruntime = runtime.version(), cpus, "starting");
+    let threads = asynchronous(cpus)?;
+    let served = threads.block_on(until_stopped(async move {
+        let server = Server::start(config, onnx_runtime(runtime)).await?;
+        Ok((server.addresses(), server.drain()))
+    }));
+    // A model that is still loading keeps nobody waiting.
+    threads.shutdown_background();
+    served
+}
+
+/// Starts, says where it listens, and drains when it is told to stop. `start` gives the addresses and what drains.
+pub(super) async fn until_stopped<D: Future<Output = ()>>(
+    start: impl Future<Output = Result<(Addresses, D), StartError>>,
+) -> Result<(), Failure> {
     let mut stop = StopSignals::listen()?;
-    let server = tokio::select! {
-        started = Server::start(config, onnx_runtime(runtime)) => started.map_err(Failure::failed)?,
+    let (Addresses { grpc, admin }, drain) = tokio::select! {
+        started = start => started.map_err(Failure::failed)?,
         () = stop.next() => return Ok(()),
     };
-    let Addresses { grpc, admin } = server.addresses();
     print(&mut std::io::stdout(), &format!("listening grpc={grpc} admin={admin}\n"))?;
     stop.next().await;
     tokio::select! {
-        () = server.drain() => {}
+        () = drain => {}
         () = stop.next() => tracing::warn!("told to stop again, ending at once"),
     }
     Ok(())

@@ -5,10 +5,10 @@
 mod example;
 pub(crate) mod keys;
 mod layer;
-mod log;
-pub(crate) mod problem;
 mod list;
+mod log;
 mod model;
+pub(crate) mod problem;
 mod rules;
 mod units;
 

@@ -81,8 +81,16 @@ impl Rules<'_> {
         self.some_time("backend.silence", backend.silence);
         self.some_time("backend.ping_timeout", backend.ping_timeout);
         self.require((1..=64).contains(&backend.connections), "backend.connections", "1 to 64");
-        self.require(tls.key.is_some() == tls.cert.is_some(), "backend_tls.key", "to be set together with backend_tls.cert");
-        self.require(tls.ca.is_some() || tls.cert.is_none(), "backend_tls.cert", "to be set only together with backend_tls.ca");
+        self.require(
+            tls.key.is_some() == tls.cert.is_some(),
+            "backend_tls.key",
+            "to be set together with backend_tls.cert",
+        );
+        self.require(
+            tls.ca.is_some() || tls.cert.is_none(),
+            "backend_tls.cert",
+            "to be set only together with backend_tls.ca",
+        );
     }
 
     fn whole(&mut self, config: &Config) {

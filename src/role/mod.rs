@@ -17,8 +17,8 @@ pub use ports::Addresses;
 pub use server::{Server, StartError};
 
 use crate::accept::{
-    BodyRules, ByteBudget, Calls, CatalogDirectory, Deadlines, Directory, Front, HealthService, OpenInferenceControl, Phases,
-    Readiness, Rules, TensorFlowControl, health_server, open_inference_server, prediction_server, reflection,
+    BodyRules, ByteBudget, Calls, CatalogDirectory, Deadlines, Directory, Front, HealthService, OpenInferenceControl,
+    Phases, Readiness, Rules, TensorFlowControl, health_server, open_inference_server, prediction_server, reflection,
     status_server,
 };
 use crate::admit::{Deadline, InFlight, Limit};

@@ -9,9 +9,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use super::StartError;
-use crate::accept::{
-    Admin, Directory, Front, Listener, ListenerRules, Page, Phase, Phases, Readiness, Tls, TlsFiles,
-};
+use crate::accept::{Admin, Directory, Front, Listener, ListenerRules, Page, Phase, Phases, Readiness, Tls, TlsFiles};
 use crate::config::{Config, Drain};
 use crate::infer::Infer;
 use crate::observe::Metrics;

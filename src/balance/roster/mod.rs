@@ -10,6 +10,7 @@ mod survey;
 mod table;
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -100,22 +101,24 @@ impl Roster {
         }
     }
 
-    /// Follows what is discovered, for as long as it is polled or discovery goes on. What it uses is kept in `store`.
-    pub async fn keep(self, mut discovered: watch::Receiver<Backends>, store: Option<Store>) {
+    /// Follows what is discovered, for as long as it is polled. What it uses is kept in `store`.
+    pub async fn keep(self, mut discovered: watch::Receiver<Backends>, store: Option<Store>) -> Infallible {
         let (mut guard, mut used) = (Guard::default(), Backends::default());
         let mut tasks = JoinSet::new();
         let mut look = interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut told = discovered.borrow_and_update().clone();
+        let mut goes_on = true;
         loop {
             let admitted = guard.admit(&told, |address| self.inner.is_connected(address));
             self.follow(&admitted, &mut used, &mut tasks);
             store.iter().for_each(|store| store.save(&used));
             loop {
                 tokio::select! {
-                    changed = discovered.changed() => match changed {
+                    changed = discovered.changed(), if goes_on => match changed {
                         Ok(()) => break,
-                        Err(_) => return,
+                        // A list that is written down is told once.
+                        Err(_) => goes_on = false,
                     },
                     () = self.inner.dirty.notified() => {
                         sleep(SETTLE).await;

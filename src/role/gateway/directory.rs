@@ -105,7 +105,8 @@ impl RosterDirectory {
         };
         let told: Vec<String> = failed.iter().map(|(backend, error)| format!("{backend}: {error}")).collect();
         let (kind, count) = (first.kind(), failed.len());
-        let message = format!("{count} of {all} backends did not {what} model {:?}: {}", name.as_str(), told.join("; "));
+        let message =
+            format!("{count} of {all} backends did not {what} model {:?}: {}", name.as_str(), told.join("; "));
         Err(Error::new(kind, message))
     }
 }
@@ -303,4 +304,3 @@ impl Add for Option<proto::StatisticDuration> {
         sum.ns += other.ns;
     }
 }
-

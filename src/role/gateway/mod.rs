@@ -102,11 +102,9 @@ impl Drop for AbortOnDrop {
     }
 }
 
+/// Keeps the roster, and the discovery with it.
 async fn keep(roster: Roster, discovery: Discovery) {
-    roster.keep(discovery.backends.clone(), discovery.store.clone()).await;
-    // Only a discovery whose sources have all ended comes here; what it said last stays in use.
-    std::future::pending::<()>().await;
-    drop(discovery);
+    match roster.keep(discovery.backends.clone(), discovery.store.clone()).await {}
 }
 
 fn settings(config: &Config) -> Settings {
@@ -175,6 +173,5 @@ fn encrypted(config: &Config, dial: Dial) -> Result<Dial, StartError> {
     let tls = &config.backend_tls;
     let Some(ca) = &tls.ca else { return Ok(dial) };
     let identity: Option<(PathBuf, PathBuf)> = tls.cert.clone().zip(tls.key.clone());
-    dial.with_tls(&TlsFiles { ca: ca.clone(), identity })
-        .map_err(|what| StartError::Key { key: "backend_tls", what })
+    dial.with_tls(&TlsFiles { ca: ca.clone(), identity }).map_err(|what| StartError::Key { key: "backend_tls", what })
 }
