@@ -21,7 +21,7 @@ pub use store::Store;
 
 use dns::Resolver;
 use feed::Feed;
-use slices::watch::Cluster;
+use slices::cluster::Cluster;
 
 mod backend;
 mod backoff;
@@ -145,7 +145,7 @@ impl Asked {
                 }
                 Source::Kubernetes(service) => {
                     let cluster = self.cluster()?;
-                    tasks.spawn(async move { cluster.follow(service, feed).await });
+                    tasks.spawn(slices::watch::follow(cluster, service, feed));
                 }
             }
         }

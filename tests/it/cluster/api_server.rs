@@ -185,6 +185,11 @@ impl ApiServer {
         self.shared.lock().requests.clone()
     }
 
+    /// How many connections were made.
+    pub fn connections(&self) -> u64 {
+        self.shared.lock().connections
+    }
+
     fn change(&self, change: impl FnOnce(&mut State)) {
         change(&mut self.shared.lock());
         self.shared.changed.send_replace(());

@@ -1,9 +1,12 @@
 //! EndpointSlices of an API server that comes and goes.
 
+use std::io;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use infergate::discover::{Guard, Source};
 use tempfile::TempDir;
+use tracing::Level;
 
 use super::{Found, settings, stored, texts};
 use crate::cluster::api_server::{ApiServer, Slice, ready, terminating};
@@ -40,6 +43,26 @@ impl Cluster {
         let within =
             |start: &Instant| times.iter().filter(|t| *t >= start && **t < *start + Duration::from_secs(1)).count();
         times.iter().map(within).max().unwrap_or(0)
+    }
+}
+
+/// What was logged.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn lines(&self) -> Vec<String> {
+        String::from_utf8_lossy(&self.0.lock().unwrap()).lines().map(str::to_owned).collect()
+    }
+}
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -191,6 +214,41 @@ async fn watches_that_are_quiet_are_signs_of_life() {
     let stale = found.discovery.stale_for(Instant::now()).unwrap();
     assert!(stale < Duration::from_secs(3), "{stale:?}");
     assert_eq!(lists(), 1, "bookmarks keep the version fresh");
+    let (requests, connections) = (cluster.server.requests().len(), cluster.server.connections());
+    assert!(
+        connections >= requests as u64,
+        "{requests} requests on {connections} connections, one of which may be dead"
+    );
+}
+
+#[tokio::test]
+async fn many_services_together_keep_to_one_pace() {
+    let mut cluster = Cluster::with([Slice::new("a").ready(&["10.0.0.1"])]).await;
+    let settings = settings(cluster.server.kubeconfig(cluster.folder.path(), TOKEN));
+    let found = Found::by_all(vec![service(); 30], settings);
+    found.becomes(&["10.0.0.1:8001 ready"]).await;
+    cluster.asked(30).await;
+    cluster.server.down().await;
+    cluster.server.up(10).await;
+    cluster.asked(30).await;
+    let most = cluster.most_in_a_second();
+    assert!((5..=20).contains(&most), "{most} in a second");
+}
+
+#[tokio::test]
+async fn an_outage_is_one_warning_however_often_it_is_tried() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_max_level(Level::WARN).with_writer(move || writer.clone()).finish();
+    let _capturing = tracing::subscriber::set_default(subscriber);
+    let cluster = Cluster::with([Slice::new("a").ready(&["10.0.0.1"])]).await;
+    let found = cluster.found();
+    found.becomes(&["10.0.0.1:8001 ready"]).await;
+    cluster.server.expect("another");
+    cluster.asked(4).await;
+    let lines = log.lines();
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(lines[0].contains("no answer about backends") && lines[0].contains("401"), "{lines:?}");
 }
 
 #[tokio::test]

@@ -21,7 +21,11 @@ struct Found {
 
 impl Found {
     fn by(source: Source, settings: Settings) -> Found {
-        let discovery = start(vec![source], settings).unwrap();
+        Found::by_all(vec![source], settings)
+    }
+
+    fn by_all(sources: Vec<Source>, settings: Settings) -> Found {
+        let discovery = start(sources, settings).unwrap();
         let (history, mut backends) = (Arc::new(Mutex::new(Vec::new())), discovery.backends.clone());
         let all = history.clone();
         let listening = tokio::spawn(async move {
