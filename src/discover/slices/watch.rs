@@ -160,7 +160,10 @@ impl Follower {
             }
         };
         let version = version.filter(|version| !version.is_empty());
-        self.following.heard(version.ok_or_else(|| Failure::Other("an event has no version".to_owned()))?);
+        let version = version.ok_or_else(|| Failure::Other("an event has no version".to_owned()))?;
+        if !self.following.heard(version) {
+            return Err(Failure::Expired);
+        }
         self.feed.seen();
         self.outage.ended(now());
         self.tell().await;

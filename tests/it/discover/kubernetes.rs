@@ -9,7 +9,8 @@ use tempfile::TempDir;
 use tracing::Level;
 
 use super::{Found, settings, stored, texts};
-use crate::cluster::api_server::{ApiServer, Slice, ready, terminating};
+use crate::cluster::api_server::ApiServer;
+use crate::cluster::slice::{Slice, ready, terminating};
 use crate::harness::{eventually, within};
 
 const TOKEN: &str = "good";
@@ -21,7 +22,10 @@ struct Cluster {
 
 impl Cluster {
     async fn with(slices: impl IntoIterator<Item = Slice>) -> Cluster {
-        let server = ApiServer::start().await;
+        Cluster::of(ApiServer::start().await, slices)
+    }
+
+    fn of(server: ApiServer, slices: impl IntoIterator<Item = Slice>) -> Cluster {
         server.expect(TOKEN);
         slices.into_iter().for_each(|slice| server.put(slice));
         Cluster { server, folder: tempfile::tempdir().unwrap() }
@@ -85,6 +89,18 @@ async fn an_endpoint_appears_becomes_ready_terminates_and_is_gone() {
     found.becomes(&["10.0.0.1:8001 unready"]).await;
     cluster.server.put(Slice::new("a"));
     found.becomes(&[]).await;
+}
+
+#[tokio::test]
+async fn a_server_behind_tls_is_followed_through_a_restart() {
+    let mut cluster = Cluster::of(ApiServer::with_tls().await, [Slice::new("a").ready(&["10.0.0.1"])]);
+    let found = cluster.found();
+    found.becomes(&["10.0.0.1:8001 ready"]).await;
+    cluster.server.down().await;
+    cluster.server.put(Slice::new("b").ready(&["10.0.0.2"]));
+    cluster.server.up(0).await;
+    found.becomes(&["10.0.0.1:8001 ready", "10.0.0.2:8001 ready"]).await;
+    found.never_lost(&["10.0.0.1:8001 ready"]);
 }
 
 #[tokio::test]
