@@ -8,6 +8,9 @@ use http::header::{CONNECTION, HeaderValue};
 use kube::config::Kubeconfig;
 use kube::{Client, Config};
 use tokio::time::sleep_until;
+use tracing::Dispatch;
+use tracing::instrument::WithSubscriber;
+use tracing::subscriber::NoSubscriber;
 
 use super::super::feed::now;
 
@@ -24,6 +27,7 @@ pub struct Cluster {
     /// After how long the API server ends a watch, in whole seconds.
     pub watch_timeout: Duration,
     next_request: Arc<Mutex<Instant>>,
+    silence: Dispatch,
 }
 
 impl Cluster {
@@ -42,7 +46,13 @@ impl Cluster {
         config.proxy_url = None;
         let client = Client::try_from(config).map_err(|error| chain(&error))?;
         let watch_timeout = Duration::from_secs(watch_timeout.as_secs().max(1));
-        Ok(Cluster { client, watch_timeout, next_request: Arc::new(Mutex::new(now())) })
+        let silence = Dispatch::new(NoSubscriber::default());
+        Ok(Cluster { client, watch_timeout, next_request: Arc::new(Mutex::new(now())), silence })
+    }
+
+    /// Without what the client logs by itself: an error for each try. Nothing of ours may be logged in there.
+    pub fn quietly<F: Future>(&self, request: F) -> impl Future<Output = F::Output> + use<F> {
+        request.with_subscriber(self.silence.clone())
     }
 
     /// Waits until it is our turn to ask.

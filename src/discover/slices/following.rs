@@ -7,7 +7,7 @@
 //! | a watch    | an event or a bookmark      | the same watch, which is from there now |
 //! | a watch    | it ends                     | a watch from the last version           |
 //! | a watch    | it ends and said nothing    | a list: a server whose store was set back is silent about versions that it has yet to reach |
-//! | a watch    | its versions go backwards   | a list, after a wait                    |
+//! | a watch    | its versions go backwards, or it falls silent and does not end | a list, after a wait |
 //! | either     | the version is expired      | a list, after a wait                    |
 //! | either     | it fails                    | the same after a wait, a list after a few times |
 
@@ -88,7 +88,7 @@ impl Following {
         Duration::ZERO
     }
 
-    /// The version, or a page of the list, is no longer known. Returns how long to wait: others have to list again at the
+    /// The version, or a page of the list, is no longer known or cannot be relied on. Returns how long to wait: others have to list again at the
     /// same time.
     pub fn expired(&mut self) -> Duration {
         (self.ask, self.has_heard) = (Ask::List, false);

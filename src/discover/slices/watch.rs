@@ -13,8 +13,6 @@ use futures_util::StreamExt;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{Api, ListParams, WatchEvent, WatchParams};
 use tokio::time::{timeout, timeout_at};
-use tracing::instrument::WithSubscriber;
-use tracing::subscriber::NoSubscriber;
 use tracing::{info, warn};
 
 use super::super::feed::{Feed, now};
@@ -66,6 +64,8 @@ struct Follower {
 enum Failure {
     /// What we know is too old to go on from.
     Expired,
+    /// A watch did not even end.
+    Silent,
     /// Anything else.
     Other(String),
 }
@@ -95,6 +95,10 @@ impl Follower {
         match done {
             Ok(pause) => pause,
             Err(Failure::Expired) => self.following.expired(),
+            Err(Failure::Silent) => {
+                self.outage.failed(&"the watch fell silent", now());
+                self.following.expired()
+            }
             Err(Failure::Other(why)) => {
                 self.outage.failed(&why, now());
                 self.following.failed()
@@ -102,13 +106,13 @@ impl Follower {
         }
     }
 
-    /// Asks for everything, and believes it only when it is complete.
+    /// Asks for everything, and believes it only when it is complete. Ends no outage: an account may list and not watch.
     async fn list(&mut self) -> Result<(), Failure> {
         let mut params = ListParams { limit: Some(PAGE), ..ListParams::default() }.labels(&self.selector);
         let mut slices = Vec::new();
         let version = loop {
             self.cluster.turn().await;
-            let page = quietly(answered(self.slices_of.list(&params))).await?;
+            let page = self.cluster.quietly(answered(self.slices_of.list(&params))).await?;
             self.feed.seen();
             slices.extend(page.items);
             match page.metadata.continue_.filter(|token| !token.is_empty()) {
@@ -122,7 +126,6 @@ impl Follower {
         }
         self.slices.replace(&slices);
         self.following.listed(version);
-        self.outage.ended(now());
         self.tell().await;
         Ok(())
     }
@@ -134,14 +137,14 @@ impl Follower {
         self.cluster.turn().await;
         let begun = now();
         let dead = begun + dead_after(self.cluster.watch_timeout);
-        let events = quietly(answered(self.slices_of.watch(&params, version))).await?;
+        let events = self.cluster.quietly(answered(self.slices_of.watch(&params, version))).await?;
         let mut events = pin!(events);
         self.feed.seen();
         loop {
-            let event = timeout_at(dead.into(), quietly(events.next())).await;
-            match event.map_err(|_| Failure::Other("the watch fell silent".to_owned()))? {
+            let event = timeout_at(dead.into(), self.cluster.quietly(events.next())).await;
+            match event.map_err(|_| Failure::Silent)? {
                 Some(event) => self.event(event.map_err(Failure::from)?).await?,
-                None => return Ok(self.following.ended(now() - begun)),
+                None => return Ok(self.following.ended(now().saturating_duration_since(begun))),
             }
         }
     }
@@ -186,11 +189,6 @@ impl Follower {
             self.feed.tell(backends).await;
         }
     }
-}
-
-/// Without what the client logs by itself: an error for each try.
-async fn quietly<T>(request: impl Future<Output = T>) -> T {
-    request.with_subscriber(NoSubscriber::default()).await
 }
 
 /// The answer to a request, in time.

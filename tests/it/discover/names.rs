@@ -68,6 +68,10 @@ async fn services_say_their_ports_and_those_of_lower_rank_are_left_out() {
     found.becomes(&["10.0.0.1:8001 ready", "10.0.0.2:9001 ready"]).await;
     let hosts: Vec<_> = found.discovery.backends.borrow().iter().map(|one| one.host.clone().unwrap()).collect();
     assert_eq!(hosts, ["a.test", "b.test"]);
+    server.hosts("a.test.", &[]);
+    server.hosts("b.test.", &[]);
+    found.is_stale(Duration::from_secs(2)).await;
+    found.never_lost(&["10.0.0.1:8001 ready", "10.0.0.2:9001 ready"]);
 }
 
 #[tokio::test]
