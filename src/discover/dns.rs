@@ -44,7 +44,7 @@ pub(super) async fn follow(name: DnsName, resolver: Resolver, interval: Duration
                 feed.tell(found.backends).await;
                 let fresh = found.until.saturating_duration_since(Instant::now());
                 // A little earlier each time, so that gateways that started together do not ask together.
-                fresh.clamp(SHORTEST_INTERVAL, interval).mul_f64(0.9 + jitter.f64() / 10.0)
+                fresh.min(interval).mul_f64(0.9 + jitter.f64() / 10.0).max(SHORTEST_INTERVAL)
             }
             Err(why) => {
                 outage.failed(&why, now());

@@ -1,10 +1,10 @@
 //! Who exists: backends out of a fixed list, DNS or Kubernetes, as one set that is always complete. A source that fails
 //! keeps what it said last; nothing here ever takes a backend away because somebody could not be asked.
 //!
-//! Each source is a task that follows it and tells all that it knows ([`Source`]); one task puts the parts together and
+//! Each source is a task that follows it and tells all that it knows (`Source`); one task puts the parts together and
 //! hands on the set. What is decided is decided in files without I/O (`slices`, `slices/following`, `union`, `settling`,
-//! `guard`). Whoever uses the set passes it through a [`Guard`], since only they know what is connected, and gives the
-//! guarded set back to the [`Store`] for the next start.
+//! `guard`). Whoever uses the set passes it through a `Guard`, since only they know what is connected, and gives the
+//! guarded set back to the `Store` for the next start.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -21,7 +21,7 @@ pub use store::Store;
 
 use dns::Resolver;
 use feed::Feed;
-use slices::watch::Cluster;
+use slices::cluster::Cluster;
 
 mod backend;
 mod backoff;
@@ -145,7 +145,7 @@ impl Asked {
                 }
                 Source::Kubernetes(service) => {
                     let cluster = self.cluster()?;
-                    tasks.spawn(async move { cluster.follow(service, feed).await });
+                    tasks.spawn(slices::watch::follow(cluster, service, feed));
                 }
             }
         }

@@ -7,6 +7,7 @@
 //!   under IPv4 and IPv6 is dialled by IPv4. IPv6 is used where a pod has nothing else.
 //! * What cannot be used is skipped and counted, and never an error: one bad object must not hide the others.
 
+pub mod cluster;
 pub mod following;
 pub mod watch;
 

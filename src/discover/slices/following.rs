@@ -7,6 +7,7 @@
 //! | a watch    | an event or a bookmark      | the same watch, which is from there now |
 //! | a watch    | it ends                     | a watch from the last version           |
 //! | a watch    | it ends and said nothing    | a list: a server whose store was set back is silent about versions that it has yet to reach |
+//! | a watch    | its versions go backwards, or it falls silent and does not end | a list, after a wait |
 //! | either     | the version is expired      | a list, after a wait                    |
 //! | either     | it fails                    | the same after a wait, a list after a few times |
 
@@ -62,11 +63,17 @@ impl Following {
         (self.has_heard, self.failed_watches) = (false, 0);
     }
 
-    /// The watch said something, an event or a bookmark.
-    pub fn heard(&mut self, version: String) {
+    /// The watch said something, an event or a bookmark. Returns whether to go on: versions that go backwards are those
+    /// of a store that was set back, and what became of the others is not known.
+    #[must_use]
+    pub fn heard(&mut self, version: String) -> bool {
+        if matches!(&self.ask, Ask::Watch(known) if is_before(&version, known)) {
+            return false;
+        }
         self.ask = Ask::Watch(version);
         (self.has_heard, self.failed_watches) = (true, 0);
         self.backoff.reset();
+        true
     }
 
     /// The watch ended without a word of failure. Returns how long to wait.
@@ -81,7 +88,7 @@ impl Following {
         Duration::ZERO
     }
 
-    /// The version, or a page of the list, is no longer known. Returns how long to wait: others have to list again at the
+    /// The version, or a page of the list, is no longer known or cannot be relied on. Returns how long to wait: others have to list again at the
     /// same time.
     pub fn expired(&mut self) -> Duration {
         (self.ask, self.has_heard) = (Ask::List, false);
@@ -97,6 +104,11 @@ impl Following {
         }
         self.backoff.next()
     }
+}
+
+/// Whether one version is known to be before another. They are numbers on every server there is; of others nothing is said.
+fn is_before(version: &str, other: &str) -> bool {
+    matches!((version.parse::<u128>(), other.parse::<u128>()), (Ok(version), Ok(other)) if version < other)
 }
 
 #[cfg(test)]
@@ -120,9 +132,17 @@ mod tests {
     fn a_watch_goes_on_from_what_was_heard_last() {
         let mut following = listed();
         assert_eq!(following.ask(), watch("10"));
-        following.heard("12".to_owned());
+        assert!(following.heard("12".to_owned()));
         assert_eq!(following.ended(LONG), Duration::ZERO);
         assert_eq!(following.ask(), watch("12"));
+    }
+
+    #[test]
+    fn versions_that_go_backwards_are_of_another_store() {
+        let mut following = listed();
+        assert!(following.heard("10".to_owned()), "a bookmark where nothing happened");
+        assert!(!following.heard("9".to_owned()));
+        assert!(following.heard("opaque".to_owned()), "nothing is known about it");
     }
 
     #[test]
@@ -158,7 +178,7 @@ mod tests {
     #[test]
     fn a_watch_that_was_silent_to_its_end_is_not_believed() {
         let mut following = listed();
-        following.heard("12".to_owned());
+        assert!(following.heard("12".to_owned()));
         following.ended(LONG);
         assert_eq!(following.ended(LONG), Duration::ZERO);
         assert_eq!(following.ask(), Ask::List);
@@ -170,7 +190,7 @@ mod tests {
         let waits: Vec<Duration> = (0..8).map(|_| following.ended(Duration::ZERO)).collect();
         assert!(waits[0] > Duration::ZERO && waits[7] > Duration::from_secs(7), "{waits:?}");
         assert_eq!(following.ask(), watch("10"));
-        following.heard("11".to_owned());
+        assert!(following.heard("11".to_owned()));
         assert!(following.failed() <= FIRST_WAIT, "it spoke, so this is another failure");
     }
 }

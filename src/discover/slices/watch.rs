@@ -1,4 +1,4 @@
-//! Asking the API server: one list and then watches, each on its own connection and each with an end. It never gives up,
+//! Asking the API server: one list and then watches, each with an end. It never gives up,
 //! since nothing that an API server says is final: after a restart it refuses valid accounts for a moment (403), and
 //! after an account was made anew its old token is refused until the file is read again (401).
 //!
@@ -6,25 +6,19 @@
 //! watches that end at once again without a pause, keeps bookmarks (which are signs of life) to itself, and never doubts
 //! a silent watch.
 
-use std::path::Path;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::StreamExt;
-use http::header::{CONNECTION, HeaderValue};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{Api, ListParams, WatchEvent, WatchParams};
-use kube::config::Kubeconfig;
-use kube::{Client, Config};
-use tokio::time::{sleep_until, timeout, timeout_at};
-use tracing::instrument::WithSubscriber;
-use tracing::subscriber::NoSubscriber;
+use tokio::time::{timeout, timeout_at};
 use tracing::{info, warn};
 
 use super::super::feed::{Feed, now};
 use super::super::outage::Outage;
 use super::super::{Backends, KubernetesService};
+use super::cluster::{Cluster, chain};
 use super::following::{Ask, Following};
 use super::{Skipped, Slices};
 
@@ -35,12 +29,6 @@ const PAGE: u32 = 500;
 /// connection is more often dead than the server slow.
 const ANSWER: Duration = Duration::from_secs(15);
 
-/// A connection is made by then.
-const CONNECT: Duration = Duration::from_secs(5);
-
-/// The pace of requests from one process, whatever the number of Services: 10 in a second at most.
-const BETWEEN_REQUESTS: Duration = Duration::from_millis(100);
-
 /// The label that leads from a slice to its Service.
 const SERVICE_LABEL: &str = "kubernetes.io/service-name";
 
@@ -49,61 +37,13 @@ pub fn dead_after(watch_timeout: Duration) -> Duration {
     watch_timeout + watch_timeout / 5
 }
 
-/// An API server. Cheap to clone; clones share one pace.
-#[derive(Clone)]
-pub struct Cluster {
-    client: Client,
-    watch_timeout: Duration,
-    next_request: Arc<Mutex<Instant>>,
-}
-
-impl Cluster {
-    /// Finds out how to reach it; does not reach it yet. Must be called within a Tokio runtime.
-    pub fn new(kubeconfig: Option<&Path>, watch_timeout: Duration) -> Result<Cluster, String> {
-        let mut config = match kubeconfig {
-            Some(path) => Kubeconfig::read_from(path).and_then(Config::try_from).map_err(|error| chain(&error))?,
-            None => found_config()?,
-        };
-        // An API server that is dead behind a kept connection would be asked there again. Also, whoever is behind a load
-        // balancer gets to see another server now and then.
-        config.headers.push((CONNECTION, HeaderValue::from_static("close")));
-        config.connect_timeout = Some(CONNECT);
-        config.default_retry = false;
-        // Out of the environment as well, where it is meant for the world outside.
-        config.proxy_url = None;
-        let client = Client::try_from(config).map_err(|error| chain(&error))?;
-        let watch_timeout = Duration::from_secs(watch_timeout.as_secs().max(1));
-        Ok(Cluster { client, watch_timeout, next_request: Arc::new(Mutex::new(now())) })
+/// Follows the slices of a Service for ever.
+pub async fn follow(cluster: Cluster, service: KubernetesService, feed: Feed) {
+    let mut follower = Follower::new(cluster, &service, feed);
+    loop {
+        let pause = follower.step().await;
+        tokio::time::sleep(pause).await;
     }
-
-    /// Follows the slices of a Service for ever.
-    pub async fn follow(self, service: KubernetesService, feed: Feed) {
-        let mut follower = Follower::new(self, &service, feed);
-        loop {
-            let pause = follower.step().await;
-            tokio::time::sleep(pause).await;
-        }
-    }
-
-    /// Waits until it is our turn to ask.
-    async fn turn(&self) {
-        let turn = {
-            let mut next = self.next_request.lock().unwrap_or_else(PoisonError::into_inner);
-            let turn = (*next).max(now());
-            *next = turn + BETWEEN_REQUESTS;
-            turn
-        };
-        sleep_until(turn.into()).await;
-    }
-}
-
-/// As `kubectl` finds it, else as a pod does.
-fn found_config() -> Result<Config, String> {
-    let no_file = match Kubeconfig::read().and_then(Config::try_from) {
-        Ok(config) => return Ok(config),
-        Err(error) => error,
-    };
-    Config::incluster().map_err(|no_pod| format!("{}; and this is no pod: {}", chain(&no_file), chain(&no_pod)))
 }
 
 /// Follows one Service.
@@ -124,6 +64,8 @@ struct Follower {
 enum Failure {
     /// What we know is too old to go on from.
     Expired,
+    /// A watch did not even end.
+    Silent,
     /// Anything else.
     Other(String),
 }
@@ -153,6 +95,10 @@ impl Follower {
         match done {
             Ok(pause) => pause,
             Err(Failure::Expired) => self.following.expired(),
+            Err(Failure::Silent) => {
+                self.outage.failed(&"the watch fell silent", now());
+                self.following.expired()
+            }
             Err(Failure::Other(why)) => {
                 self.outage.failed(&why, now());
                 self.following.failed()
@@ -160,13 +106,13 @@ impl Follower {
         }
     }
 
-    /// Asks for everything, and believes it only when it is complete.
+    /// Asks for everything, and believes it only when it is complete. Ends no outage: an account may list and not watch.
     async fn list(&mut self) -> Result<(), Failure> {
         let mut params = ListParams { limit: Some(PAGE), ..ListParams::default() }.labels(&self.selector);
         let mut slices = Vec::new();
         let version = loop {
             self.cluster.turn().await;
-            let page = quietly(answered(self.slices_of.list(&params))).await?;
+            let page = self.cluster.quietly(answered(self.slices_of.list(&params))).await?;
             self.feed.seen();
             slices.extend(page.items);
             match page.metadata.continue_.filter(|token| !token.is_empty()) {
@@ -180,7 +126,6 @@ impl Follower {
         }
         self.slices.replace(&slices);
         self.following.listed(version);
-        self.outage.ended(now());
         self.tell().await;
         Ok(())
     }
@@ -192,14 +137,14 @@ impl Follower {
         self.cluster.turn().await;
         let begun = now();
         let dead = begun + dead_after(self.cluster.watch_timeout);
-        let events = quietly(answered(self.slices_of.watch(&params, version))).await?;
+        let events = self.cluster.quietly(answered(self.slices_of.watch(&params, version))).await?;
         let mut events = pin!(events);
         self.feed.seen();
         loop {
-            let event = timeout_at(dead.into(), quietly(events.next())).await;
-            match event.map_err(|_| Failure::Other("the watch fell silent".to_owned()))? {
+            let event = timeout_at(dead.into(), self.cluster.quietly(events.next())).await;
+            match event.map_err(|_| Failure::Silent)? {
                 Some(event) => self.event(event.map_err(Failure::from)?).await?,
-                None => return Ok(self.following.ended(now() - begun)),
+                None => return Ok(self.following.ended(now().saturating_duration_since(begun))),
             }
         }
     }
@@ -218,7 +163,10 @@ impl Follower {
             }
         };
         let version = version.filter(|version| !version.is_empty());
-        self.following.heard(version.ok_or_else(|| Failure::Other("an event has no version".to_owned()))?);
+        let version = version.ok_or_else(|| Failure::Other("an event has no version".to_owned()))?;
+        if !self.following.heard(version) {
+            return Err(Failure::Expired);
+        }
         self.feed.seen();
         self.outage.ended(now());
         self.tell().await;
@@ -243,11 +191,6 @@ impl Follower {
     }
 }
 
-/// Without what the client logs by itself: an error for each try.
-async fn quietly<T>(request: impl Future<Output = T>) -> T {
-    request.with_subscriber(NoSubscriber::default()).await
-}
-
 /// The answer to a request, in time.
 async fn answered<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T, Failure> {
     let answer = timeout(ANSWER, request).await;
@@ -265,18 +208,4 @@ impl From<kube::Error> for Failure {
             other => Failure::Other(chain(&other)),
         }
     }
-}
-
-/// An error with its causes, those that are not told already.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        cause = error.source();
-    }
-    text
 }
