@@ -42,6 +42,11 @@ const LOOK: Duration = Duration::from_millis(100);
 /// How long changes are collected before the table is made anew: a rollout brings many at once.
 const SETTLE: Duration = Duration::from_millis(20);
 
+/// Says by which rule a model's endpoints are picked.
+type PolicyOf = Arc<dyn Fn(&ModelName) -> Policy + Send + Sync>;
+/// Says what holds of a model, of which a backend said that.
+type TraitsOf = Arc<dyn Fn(&ModelName, Option<Traits>) -> Traits + Send + Sync>;
+
 /// How endpoints are called and watched.
 #[derive(Clone)]
 pub struct RosterRules {
@@ -54,9 +59,9 @@ pub struct RosterRules {
     /// How often endpoints are asked what they serve.
     pub survey: Duration,
     /// By which rule endpoints are picked, by model.
-    pub policy: Arc<dyn Fn(&ModelName) -> Policy + Send + Sync>,
+    pub policy: PolicyOf,
     /// What is said of a model here, over what its backends say.
-    pub traits: Arc<dyn Fn(&ModelName, Option<Traits>) -> Traits + Send + Sync>,
+    pub traits: TraitsOf,
 }
 
 /// Whom there is to call. Clones are handles to the same.
