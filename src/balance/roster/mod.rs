@@ -32,7 +32,7 @@ use super::endpoint::{Connectivity, Dial, Endpoint, Rules};
 use super::member::Member;
 use super::now;
 use super::pick::{Policy, SlowStart, Zones};
-use super::pool::{Pool, Traits};
+use super::pool::{Pool, Tactics, Traits};
 use crate::discover::{Backends, Change, Guard, Store};
 use crate::error::{Error, Kind, Result};
 use crate::infer::{ModelName, Target};
@@ -236,10 +236,25 @@ impl Roster {
         self.inner.stations().values().for_each(Station::survey_soon);
     }
 
+    /// Each model by name, with what its pools share and the pool of any version.
+    pub fn models(&self) -> Vec<(ModelName, Arc<Tactics>, Arc<Pool>)> {
+        let table = self.inner.table.load();
+        let mut models: Vec<_> =
+            table.models().map(|(name, tactics, pool)| (name.clone(), tactics.clone(), pool.clone())).collect();
+        models.sort_by(|(one, ..), (other, ..)| one.cmp(other));
+        models
+    }
+
     /// Every endpoint as people want to see it.
     pub fn listing(&self, now: Instant) -> Vec<Listed> {
         let table = self.inner.table.load();
         self.inner.stations().values().map(|station| Listed::of(station, &table, now)).collect()
+    }
+}
+
+impl std::fmt::Debug for Roster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Roster").field("endpoints", &self.inner.stations().len()).finish_non_exhaustive()
     }
 }
 
@@ -277,3 +292,6 @@ impl Inner {
 fn picker(policy: Policy) -> super::pick::Picker {
     super::pick::Picker::new(policy, Zones::default(), SlowStart::default())
 }
+
+#[cfg(test)]
+mod tests;

@@ -91,6 +91,11 @@ impl Table {
         self.models.values().flat_map(|model| std::iter::once(&model.any).chain(model.versions.values()))
     }
 
+    /// Each model with what its pools share and who is in them.
+    pub(super) fn models(&self) -> impl Iterator<Item = (&ModelName, &Arc<Tactics>, &Arc<Pool>)> {
+        self.models.iter().map(|(name, model)| (name, &model.tactics, &model.any))
+    }
+
     pub(super) fn told(&self) -> Vec<Told> {
         let mut told: Vec<Told> = self.models.values().flat_map(|model| model.told.iter().cloned()).collect();
         told.sort_by(|one, other| (&one.name, one.version).cmp(&(&other.name, other.version)));
@@ -164,6 +169,7 @@ fn tactics(name: &ModelName, rules: &RosterRules, now: Instant) -> Tactics {
         hedging: Hedging::new(now),
         traits: Default::default(),
         message_size: rules.endpoint.message_size,
+        extra: Default::default(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The gateway: the front door only. Behind it a roster of backends that are discovered, dialled, and balanced over.
 
 mod directory;
+mod metrics;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -52,6 +53,7 @@ impl Gateway {
         let bound = Bound::bind(config).await?;
         let discovery = discover::start(sources, settings(config))?;
         let roster = Roster::new(rules);
+        let fleet = metrics::Fleet { roster: roster.clone(), lives: discovery.lives.clone() };
         let keeper = tokio::spawn(keep(roster.clone(), discovery));
 
         let in_flight = InFlight::new(config.limits.in_flight, "the gateway");
@@ -65,7 +67,7 @@ impl Gateway {
             serde_json::json!({ "endpoints": listed.listing(now) })
         });
         let addresses = bound.addresses;
-        let metrics = Arc::new(Metrics::new(Arc::new(StatisticsTable::default())));
+        let metrics = Arc::new(Metrics::new(Arc::new(StatisticsTable::default())).with(fleet));
         let ports = bound.with("/endpoints", page).serve(front, readiness, metrics);
         ports.ready();
         Ok(Gateway { addresses, roster, ledger, ports, keeper })
