@@ -4,12 +4,11 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use infergate::balance::load::{Load, Outcome};
+use infergate::balance::load::{Load, Outcome, Sent};
 use infergate::balance::pick::{Candidate, Picker, Policy, SlowStart, Zones};
 use infergate::balance::plan::{Decision, Planner, Seat};
-use infergate::infer::LoadReport;
 
-use crate::others::Balancer;
+use crate::others::{Answer, Balancer};
 use crate::worker::LARGEST;
 
 /// What a failure counts as, as in the product.
@@ -31,7 +30,7 @@ impl Candidate for Endpoint {
 }
 
 fn endpoint(index: usize, joined: Instant) -> Endpoint {
-    Endpoint { index, load: Load::new(Some(LARGEST as u32), joined) }
+    Endpoint { index, load: Load::new(Some(LARGEST as u32), false, joined) }
 }
 
 /// Virtual time as the product's code sees it.
@@ -39,8 +38,8 @@ pub fn instant(zero: Instant, now: u64) -> Instant {
     zero + Duration::from_nanos(now)
 }
 
-fn outcome<'a>(failed: bool, report: Option<&'a LoadReport>) -> Outcome<'a> {
-    if failed { Outcome::Failed { penalty: PENALTY } } else { Outcome::Answered(report) }
+fn outcome<'a>(answer: &Answer<'a>) -> Outcome<'a> {
+    if answer.failed { Outcome::Failed { penalty: PENALTY } } else { Outcome::Answered(answer.report) }
 }
 
 /// Early binding: picked when a call comes.
@@ -64,13 +63,13 @@ impl Balancer for Early {
         picked.expect("all admit").index
     }
 
-    fn sent(&mut self, to: usize, now: u64) {
-        self.endpoints[to].load.start(1, instant(self.zero, now));
+    fn sent(&mut self, to: usize, now: u64) -> Option<Sent> {
+        Some(self.endpoints[to].load.start(1, instant(self.zero, now)))
     }
 
-    fn ended(&mut self, to: usize, failed: bool, took: u64, report: Option<&LoadReport>, now: u64) {
-        let took = Duration::from_nanos(took);
-        self.endpoints[to].load.end(1, outcome(failed, report), took, instant(self.zero, now));
+    fn ended(&mut self, answer: Answer<'_>, now: u64) {
+        let Some(sent) = answer.sent else { return };
+        self.endpoints[answer.from].load.end(sent, outcome(&answer), instant(self.zero, now));
     }
 
     fn joined(&mut self, index: usize, now: u64) {
@@ -88,29 +87,29 @@ pub struct Late {
 }
 
 impl Late {
-    pub fn new(endpoints: usize, zero: Instant) -> Late {
-        let loads = (0..endpoints).map(|_| Load::new(Some(LARGEST as u32), zero)).collect();
-        Late { zero, planner: Planner::default(), loads, seats: Vec::new(), waiting: VecDeque::new() }
+    pub fn new(endpoints: usize, zero: Instant, turn: usize) -> Late {
+        let loads = (0..endpoints).map(|_| Load::new(Some(LARGEST as u32), true, zero)).collect();
+        Late { zero, planner: Planner::starting_at(turn), loads, seats: Vec::new(), waiting: VecDeque::new() }
     }
 
     /// What to do now.
     pub fn next(&mut self, now: u64) -> Decision {
         let now = instant(self.zero, now);
         self.seats.clear();
-        self.seats.extend(self.loads.iter().map(|load| Seat::of(load, now)));
+        self.seats.extend(self.loads.iter().map(|load| load.seat(now)));
         self.planner.next(self.waiting.len(), LARGEST, &self.seats)
     }
 
-    pub fn sent(&mut self, to: usize, rows: usize, now: u64) {
-        self.loads[to].start(rows as u32, instant(self.zero, now));
+    pub fn sent(&mut self, to: usize, rows: usize, now: u64) -> Sent {
+        self.loads[to].start(rows as u32, instant(self.zero, now))
     }
 
-    pub fn ended(&mut self, to: usize, rows: usize, failed: bool, took: u64, report: Option<&LoadReport>, now: u64) {
-        let took = Duration::from_nanos(took);
-        self.loads[to].end(rows as u32, outcome(failed, report), took, instant(self.zero, now));
+    pub fn ended(&mut self, answer: Answer<'_>, now: u64) {
+        let Some(sent) = answer.sent else { return };
+        self.loads[answer.from].end(sent, outcome(&answer), instant(self.zero, now));
     }
 
     pub fn joined(&mut self, now: u64) {
-        self.loads.push(Load::new(Some(LARGEST as u32), instant(self.zero, now)));
+        self.loads.push(Load::new(Some(LARGEST as u32), true, instant(self.zero, now)));
     }
 }

@@ -63,7 +63,7 @@ impl Rule {
     pub fn side(self, scenario: &Scenario, zero: Instant, rng: &mut Rng) -> Side {
         let count = scenario.fleet.len();
         Side::Early(match self {
-            Rule::Planned => return Side::Late(Late::new(count, zero)),
+            Rule::Planned => return Side::Late(Late::new(count, zero, rng.usize(..count))),
             Rule::Ours(policy) => Box::new(Early::new(policy, count, zero)),
             Rule::TowerPeakEwma => Box::new(TowerPeakEwma::new(count)),
             Rule::OracleRoundRobin => {

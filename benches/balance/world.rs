@@ -5,11 +5,12 @@ use std::collections::BinaryHeap;
 use std::time::Instant;
 
 use fastrand::Rng;
+use infergate::balance::load::Sent;
 use infergate::balance::plan::Decision;
 use infergate::infer::LoadReport;
 
 use crate::ours::Late;
-use crate::others::{Balancer, Probe};
+use crate::others::{Answer, Probe};
 use crate::scenario::{Reports, Rule, Scenario, Side};
 use crate::worker::{Work, Worker};
 
@@ -41,6 +42,7 @@ struct Shipment {
     to: usize,
     calls: Vec<u32>,
     sent: u64,
+    ticket: Option<Sent>,
     met: usize,
     failed: bool,
     report: Option<LoadReport>,
@@ -74,6 +76,7 @@ pub struct World<'a> {
     picks: Rng,
     losses: Rng,
     figures: Figures,
+    dbg: (u64, u64),
 }
 
 impl<'a> World<'a> {
@@ -101,6 +104,7 @@ impl<'a> World<'a> {
             picks,
             losses: Rng::with_seed(seed * 13 + 5),
             figures: Figures::default(),
+            dbg: (0, 0),
         }
     }
 
@@ -178,9 +182,9 @@ impl<'a> World<'a> {
         match &mut self.sides[gateway] {
             Side::Early(balancer) => {
                 let to = balancer.pick(self.now, &mut self.picks);
-                balancer.sent(to, self.now);
+                let sent = balancer.sent(to, self.now);
                 let probes = balancer.probes(&mut self.picks);
-                self.send(gateway, to, vec![call]);
+                self.send(gateway, to, vec![call], sent);
                 probes.into_iter().for_each(|worker| self.at(self.now + ONE_WAY, Event::Probe(gateway, worker)));
             }
             Side::Late(late) => {
@@ -197,8 +201,8 @@ impl<'a> World<'a> {
             match late.next(self.now) {
                 Decision::Send { to, rows } => {
                     let calls = Self::together(late, rows, &self.calls);
-                    late.sent(to, calls.len(), self.now);
-                    self.send(gateway, to, calls);
+                    let sent = late.sent(to, calls.len(), self.now);
+                    self.send(gateway, to, calls, Some(sent));
                 }
                 Decision::Hold { until } => {
                     let Some(until) = until.filter(|_| !late.waiting.is_empty()) else { return };
@@ -224,9 +228,10 @@ impl<'a> World<'a> {
         taken
     }
 
-    fn send(&mut self, gateway: usize, to: usize, calls: Vec<u32>) {
+    fn send(&mut self, gateway: usize, to: usize, calls: Vec<u32>, ticket: Option<Sent>) {
         let shipment = self.shipments.len() as u32;
-        self.shipments.push(Shipment { gateway, to, calls, sent: self.now, met: 0, failed: false, report: None });
+        let sent = self.now;
+        self.shipments.push(Shipment { gateway, to, calls, sent, ticket, met: 0, failed: false, report: None });
         self.at(self.now + ONE_WAY, Event::Reach(shipment));
     }
 
@@ -275,11 +280,17 @@ impl<'a> World<'a> {
     fn answer(&mut self, index: u32) {
         let shipment = &mut self.shipments[index as usize];
         let calls = std::mem::take(&mut shipment.calls);
-        let (to, failed, took) = (shipment.to, shipment.failed, self.now - shipment.sent);
-        let (gateway, report) = (shipment.gateway, shipment.report.as_ref());
+        let (gateway, failed) = (shipment.gateway, shipment.failed);
+        let answer = Answer {
+            from: shipment.to,
+            failed,
+            took: self.now - shipment.sent,
+            report: shipment.report.as_ref(),
+            sent: shipment.ticket.take(),
+        };
         match &mut self.sides[gateway] {
-            Side::Early(balancer) => balancer.ended(to, failed, took, report, self.now),
-            Side::Late(late) => late.ended(to, calls.len(), failed, took, report, self.now),
+            Side::Early(balancer) => balancer.ended(answer, self.now),
+            Side::Late(late) => late.ended(answer, self.now),
         }
         for call in calls {
             self.record(&self.calls[call as usize].came.clone(), failed);
@@ -288,6 +299,8 @@ impl<'a> World<'a> {
     }
 
     fn record(&mut self, came: &u64, failed: bool) {
+        if std::env::var("DBG").is_ok() && self.now / 500_000_000 != self.dbg.0 { println!("{} max {:.1} {:?}", self.now / 500_000_000, self.dbg.1 as f64 / 1e6, self.workers.iter().map(|w| w.in_flight()).collect::<Vec<_>>()); self.dbg = (self.now / 500_000_000, 0); }
+        self.dbg.1 = self.dbg.1.max(self.now - came);
         if *came < self.scenario.warm_up() {
             return;
         }

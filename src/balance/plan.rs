@@ -4,35 +4,22 @@
 
 use std::time::Duration;
 
-use std::time::Instant;
+use super::load::Line;
 
-use super::load::{Line, Load};
-
-/// An endpoint, as a plan sees it.
+/// An endpoint, as a plan sees it. Times are nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Seat {
     /// When a batch that is sent now could begin there, counted from now.
-    pub free_in: Duration,
+    pub free_in: f64,
     /// What runs take there.
     pub line: Line,
-    /// Whether it may be sent a batch now.
-    pub open: bool,
-    /// When it opens by itself if no answer comes before; `None` where only an answer opens it.
-    pub opens_in: Option<Duration>,
-}
-
-/// Batches that an endpoint may have from one gateway: one that runs and one on its way, which hides the network.
-const BATCHES: u32 = 2;
-
-impl Seat {
-    /// Of an endpoint with that load: it opens when a batch that is sent then arrives as the one that runs ends.
-    pub fn of(load: &Load, now: Instant) -> Seat {
-        let free_in = load.free_in(now).unwrap_or(Duration::ZERO);
-        let has_room = load.calls() < BATCHES;
-        let open = has_room && (load.calls() == 0 || free_in.is_zero());
-        let opens_in = (has_room && !open).then_some(free_in);
-        Seat { free_in, line: load.line(), open, opens_in }
-    }
+    /// What failures there cost a call on average.
+    pub penalty: f64,
+    /// Rows that it may be sent now; 0 where it has no open slot.
+    pub room: usize,
+    pub full_only: bool,
+    /// When a slot opens by itself if no answer comes before; `None` where only an answer opens it.
+    pub opens_in: Option<f64>,
 }
 
 /// What to do with calls that wait.
@@ -55,32 +42,86 @@ pub enum Decision {
 /// Plans, with room that is kept between plans.
 #[derive(Debug, Default)]
 pub struct Planner {
-    /// When each endpoint will have done what the plan has given it so far, in nanoseconds from now.
-    free: Vec<f64>,
+    seats: Vec<Planned>,
+    /// The endpoint with which the last plan began.
+    turn: usize,
+}
+
+/// What a plan gives an endpoint.
+#[derive(Debug, Clone, Copy)]
+struct Planned {
+    /// When the batch begins that is being filled, in nanoseconds from now.
+    begins: f64,
+    /// When it would be done with one row more, with what failures cost.
+    ends: f64,
+    /// Rows in it.
+    rows: usize,
+    /// Rows of the first batch, once it is full; until then 0.
+    first: usize,
+    /// What rows cost there.
+    line: Line,
+    penalty: f64,
 }
 
 impl Planner {
-    /// What to do now with `rows` that wait, of which `largest` may go in one batch.
-    pub fn next(&mut self, rows: usize, largest: usize, seats: &[Seat]) -> Decision {
-        self.free.clear();
-        self.free.extend(seats.iter().map(|seat| seat.free_in.as_nanos() as f64));
-        let largest = largest.max(1);
-        let mut left = rows;
-        while left > 0 {
-            let batch = left.min(largest);
-            let Some((to, ends)) = self.earliest(batch as f64, seats) else { break };
-            if seats[to].open && self.free[to] == seats[to].free_in.as_nanos() as f64 {
-                return Decision::Send { to, rows: batch };
-            }
-            self.free[to] = ends;
-            left -= batch;
-        }
-        Decision::Hold { until: seats.iter().filter_map(|seat| seat.opens_in).min() }
+    /// One that goes through the endpoints beginning with that one; best another for each gateway.
+    pub fn starting_at(turn: usize) -> Planner {
+        Planner { seats: Vec::new(), turn }
     }
 
-    /// The endpoint that would be done first with a batch, and when.
-    fn earliest(&self, rows: f64, seats: &[Seat]) -> Option<(usize, f64)> {
-        let ends = self.free.iter().zip(seats).map(|(free, seat)| free + seat.line.time(rows));
-        ends.enumerate().min_by(|(_, one), (_, other)| one.total_cmp(other))
+    /// What to do now with `rows` that wait, of which `largest` may go in one batch.
+    ///
+    /// Row by row, in the order in which they wait, each is given to the endpoint that would be done with it first:
+    /// beside others in the batch that is planned there, or in one after it. What the plan gives to an endpoint with an
+    /// open slot goes there now, beginning with the calls that have waited longest.
+    pub fn next(&mut self, rows: usize, largest: usize, seats: &[Seat]) -> Decision {
+        self.begin(seats);
+        for _ in 0..rows {
+            let ends = self.seats.iter().map(|seat| seat.ends).enumerate();
+            let Some((to, _)) = ends.min_by(|(_, one), (_, other)| one.total_cmp(other)) else { break };
+            self.seats[to].add(largest);
+        }
+        let (before, from) = seats.split_at(self.turn);
+        let given = self.seats.iter().zip(from.iter().chain(before)).enumerate();
+        let given = given.map(|(to, (planned, seat))| (to, if seat.full_only && planned.first < largest { 0 } else { planned.first_batch().min(seat.room) }, planned));
+        let open = given.filter(|(_, rows, _)| *rows > 0);
+        match open.min_by(|(_, _, one), (_, _, other)| one.line.run.total_cmp(&other.line.run)) {
+            Some((to, rows, _)) => Decision::Send { to: (to + self.turn) % seats.len(), rows },
+            None => {
+                let opens = seats.iter().filter(|seat| seat.room == 0).filter_map(|seat| seat.opens_in);
+                let until = opens.min_by(f64::total_cmp);
+                Decision::Hold { until: until.map(|nanos| Duration::from_nanos(nanos as u64)) }
+            }
+        }
+    }
+
+    fn begin(&mut self, seats: &[Seat]) {
+        // Gateways that know the same must not all begin with the same endpoint.
+        self.turn = (self.turn + 1) % seats.len().max(1);
+        let (before, from) = seats.split_at(self.turn.min(seats.len()));
+        self.seats.clear();
+        self.seats.extend(from.iter().chain(before).map(|seat| {
+            let line = seat.line;
+            let begins = seat.free_in;
+            Planned { begins, ends: begins + line.time(1.0) + seat.penalty, rows: 0, first: 0, line, penalty: seat.penalty }
+        }));
+    }
+}
+
+impl Planned {
+    fn add(&mut self, largest: usize) {
+        self.rows += 1;
+        if self.rows >= largest {
+            if self.first == 0 {
+                self.first = self.rows;
+            }
+            self.begins += self.line.time(self.rows as f64);
+            self.rows = 0;
+        }
+        self.ends = self.begins + self.line.time(self.rows as f64 + 1.0) + self.penalty;
+    }
+
+    fn first_batch(&self) -> usize {
+        if self.first > 0 { self.first } else { self.rows }
     }
 }

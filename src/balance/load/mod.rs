@@ -3,6 +3,7 @@
 
 mod average;
 mod outlook;
+mod surprise;
 #[cfg(test)]
 mod tests;
 
@@ -10,9 +11,11 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use average::{Failing, PeakAverage};
+use surprise::Surprise;
 pub use outlook::Line;
 use outlook::Outlook;
 
+use super::plan::Seat;
 use crate::infer::LoadReport;
 
 /// Answers in a row without a report after which an endpoint is taken for one that makes none. Some of them are lost
@@ -23,6 +26,17 @@ const SILENT: u32 = 64;
 const UNKNOWN: f64 = 1e9;
 /// How many of the longest runs an endpoint may let pass without an answer until it is taken to be late.
 const PATIENCE: f64 = 2.0;
+
+fn knob(name: &str) -> f64 {
+    use std::collections::HashMap;
+    use std::sync::{LazyLock, Mutex};
+    static KNOBS: LazyLock<HashMap<String, f64>> = LazyLock::new(|| std::env::vars().filter_map(|(k, v)| Some((k, v.parse().ok()?))).collect());
+    let _ = Mutex::new(0);
+    KNOBS.get(name).copied().unwrap_or(0.0)
+}
+
+/// How long reports are not believed after one that cannot be of the call that it came with, in nanoseconds.
+const DOUBT: u64 = 60_000_000_000;
 
 /// How a call to an endpoint ended, as far as its load goes.
 #[derive(Debug, Clone, Copy)]
@@ -36,6 +50,16 @@ pub enum Outcome<'a> {
     },
     /// Nobody waited for it any more, so that nothing is known but that it took no less.
     Abandoned,
+}
+
+/// A call on its way. Whoever has it says how it ended, once.
+#[derive(Debug, Clone, Copy)]
+#[must_use]
+pub struct Sent {
+    at: u64,
+    rows: u32,
+    /// When its answer was predicted, from when it was sent; 0 where nothing was.
+    predicted: f32,
 }
 
 /// How busy one endpoint is for one model.
@@ -52,6 +76,10 @@ pub struct Load {
     gateways: AtomicU32,
     /// Answers since the last report; `u32::MAX` before the first.
     silent: AtomicU32,
+    late: bool,
+    /// Until when reports are not believed.
+    doubted: AtomicU64,
+    surprise: Surprise,
     /// When the last answer came, or when a call was sent after none was in flight.
     heard: AtomicU64,
     /// What a round trip takes beside the run.
@@ -62,7 +90,7 @@ pub struct Load {
 
 impl Load {
     /// Of an endpoint that was just found. `largest` is how many rows it runs at once, where that is known.
-    pub fn new(largest: Option<u32>, joined: Instant) -> Load {
+    pub fn new(largest: Option<u32>, late: bool, joined: Instant) -> Load {
         Load {
             joined,
             calls: AtomicU32::new(0),
@@ -73,6 +101,9 @@ impl Load {
             instances: AtomicU32::new(1),
             gateways: AtomicU32::new(0),
             silent: AtomicU32::new(u32::MAX),
+            late,
+            doubted: AtomicU64::new(0),
+            surprise: Surprise::default(),
             heard: AtomicU64::new(0),
             overhead: AtomicU64::new(u64::MAX),
             round_trip: PeakAverage::default(),
@@ -80,32 +111,38 @@ impl Load {
         }
     }
 
-    /// A call of so many rows is sent now. Whoever says so says how it ended, once.
-    pub fn start(&self, rows: u32, now: Instant) {
+    /// A call of so many rows is sent now.
+    pub fn start(&self, rows: u32, now: Instant) -> Sent {
         let at = self.nanos(now);
+        let predicted = if self.reports() { self.outlook_cost(rows, at) as f32 } else { 0.0 };
         self.rows.fetch_add(rows, Relaxed);
         if self.calls.fetch_add(1, Relaxed) == 0 {
             self.heard.store(at, Relaxed);
         }
         if self.reports() {
-            let (line, others) = (self.line(), self.others());
-            let arrives = at + self.one_way();
+            let (line, arrives) = (self.line(), at + self.one_way());
+            let rows = f64::from(rows) * (1.0 + self.others());
             let _ = self.outlook.fetch_update(Relaxed, Relaxed, |packed| {
-                Some(Outlook::unpack(packed).joined(f64::from(rows) * (1.0 + others), arrives, &line).pack())
+                Some(Outlook::unpack(packed).joined(rows, arrives, &line).pack())
             });
         }
+        Sent { at, rows, predicted }
     }
 
-    /// A call of so many rows that was sent `took` ago has ended.
-    pub fn end(&self, rows: u32, outcome: Outcome<'_>, took: Duration, now: Instant) {
-        let (at, took) = (self.nanos(now), took.as_nanos() as u64);
+    /// A call has ended.
+    pub fn end(&self, sent: Sent, outcome: Outcome<'_>, now: Instant) {
+        let at = self.nanos(now);
+        let took = at.saturating_sub(sent.at);
         self.calls.fetch_sub(1, Relaxed);
-        self.rows.fetch_sub(rows, Relaxed);
+        self.rows.fetch_sub(sent.rows, Relaxed);
         match outcome {
             Outcome::Answered(report) => {
                 self.heard.store(at, Relaxed);
                 self.round_trip.add(took as f64, at);
                 self.failing.add(0.0, at);
+                if sent.predicted > 0.0 {
+                    self.surprise.add(sent.predicted, took as f32);
+                }
                 match report {
                     Some(report) => self.learn(report, took, at),
                     None => self.unreported(),
@@ -121,6 +158,10 @@ impl Load {
 
     /// Takes over what the endpoint says of itself.
     fn learn(&self, report: &LoadReport, took: u64, now: u64) {
+        if u128::from(took) < report.execution.as_nanos() {
+            // No call is answered before it has run: the report is that of an earlier one.
+            self.doubted.store(now + DOUBT, Relaxed);
+        }
         self.overhead.fetch_min(took.saturating_sub(report.execution.as_nanos() as u64), Relaxed);
         let line = self.learnt_line(report);
         self.instances.store((report.running + report.free_slots).max(1), Relaxed);
@@ -141,6 +182,9 @@ impl Load {
             _ => (report.run, report.row),
         };
         let (run, row) = (run.as_nanos() as f32, row.as_nanos() as f32);
+        let old = self.line();
+        let a = if self.silent.load(Relaxed) == u32::MAX { 1.0 } else { knob("A") as f32 };
+        let (run, row) = (old.run as f32 + a * (run - old.run as f32), old.row as f32 + a * (row - old.row as f32));
         self.line.store(u64::from(run.to_bits()) << 32 | u64::from(row.to_bits()), Relaxed);
         self.line()
     }
@@ -151,20 +195,26 @@ impl Load {
 
     /// When a call of so many rows would be answered that is sent now, as far as can be told, counted from now.
     pub fn predicted(&self, rows: u32, now: Instant) -> Duration {
-        Duration::from_nanos(self.cost(rows, now) as u64)
+        let nanos = if self.is_predictable(now) { self.cost(rows, now) } else { self.by_round_trip(self.nanos(now)) };
+        Duration::from_nanos(nanos as u64)
     }
 
     /// The same in nanoseconds, with what failures cost.
     pub(super) fn cost(&self, rows: u32, now: Instant) -> f64 {
         let at = self.nanos(now);
-        if !self.reports() {
-            return self.by_round_trip(at);
-        }
+        self.outlook_cost(rows, at) + self.overdue(at, &self.line()) + self.failing.at(at)
+    }
+
+    /// Whether it reports, and its reports have led to predictions that are better than guesses.
+    pub fn is_predictable(&self, now: Instant) -> bool {
+        self.reports() && self.nanos(now) >= self.doubted.load(Relaxed) && self.surprise.distrust() < 0.5
+    }
+
+    /// When a call would be answered by what was reported and sent.
+    fn outlook_cost(&self, rows: u32, at: u64) -> f64 {
         let line = self.line();
         let outlook = Outlook::unpack(self.outlook.load(Relaxed)).at_least(self.rows.load(Relaxed), &line);
-        let arrives = at + self.one_way();
-        let completion = outlook.completion(rows, arrives, &line) + 2.0 * self.one_way() as f64;
-        completion + self.overdue(at, &line) + self.failing.at(at)
+        outlook.completion(rows, at + self.one_way(), &line) + 2.0 * self.one_way() as f64
     }
 
     /// What a call costs by the peaks of the round trip and by what is in flight, in nanoseconds: of one unit with
@@ -217,13 +267,29 @@ impl Load {
         now.saturating_duration_since(self.joined)
     }
 
-    /// When a batch that is sent now could begin, counted from now; `None` where it does not report.
-    pub fn free_in(&self, now: Instant) -> Option<Duration> {
-        let line = self.line();
-        let arrives = self.nanos(now) + self.one_way();
+    /// How it looks to a plan; `None` where nothing is known of it yet.
+    pub fn seat(&self, now: Instant) -> Seat {
+        let at = self.nanos(now);
+        let penalty = self.failing.at(at);
+        if !self.reports() || at < self.doubted.load(Relaxed) {
+            return self.silent_seat(at, penalty);
+        }
+        let (line, arrives) = (self.line(), at + self.one_way());
         let outlook = Outlook::unpack(self.outlook.load(Relaxed)).at_least(self.rows.load(Relaxed), &line);
-        let wait = outlook.wait(arrives, &line) + self.overdue(self.nanos(now), &line);
-        self.reports().then(|| Duration::from_nanos(wait as u64))
+        let free_in = outlook.wait(arrives, &line) + self.overdue(at, &line);
+        let room = outlook.room(arrives, &line) as usize;
+        let slack = knob("S") * line.time(line.largest);
+        let open = match self.gateways.load(Relaxed) {
+            0 | 1 => free_in <= slack,
+            _ => room > 0,
+        };
+        Seat { free_in, line, penalty, room: if open { room } else { 0 }, full_only: self.gateways.load(Relaxed) <= 1 && free_in > 0.0, opens_in: Some((free_in - if free_in > slack { slack } else { 0.0 }).max(5e5)) }
+    }
+
+    /// Calls go there one by one and at once: nothing says when a slot would be free.
+    fn silent_seat(&self, at: u64, penalty: f64) -> Seat {
+        let line = Line { run: self.by_round_trip(at), row: 0.0, largest: f64::INFINITY, instances: 1.0 };
+        Seat { free_in: 0.0, line, penalty, room: 1, full_only: false, opens_in: None }
     }
 
     /// What a run takes there, by its rows, as the endpoint said last.
@@ -247,7 +313,7 @@ impl Load {
 
     /// What other gateways are taken to send for each row of ours.
     fn others(&self) -> f64 {
-        f64::from(self.gateways.load(Relaxed).saturating_sub(1))
+        f64::from(self.gateways.load(Relaxed).saturating_sub(1)) * knob(if self.late { "KL" } else { "K" })
     }
 
     fn nanos(&self, now: Instant) -> u64 {

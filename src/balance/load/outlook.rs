@@ -4,6 +4,9 @@
 /// Most runs that are played through one by one; what is further ahead is taken to go in full runs.
 const STEPS: usize = 4;
 
+/// Rows are kept in eighths, as what others are taken to send is no whole number; 8191 rows are as good as any more.
+const PARTS: f64 = 8.0;
+
 /// What a run takes by its rows, in nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Line {
@@ -75,6 +78,11 @@ impl Outlook {
         self
     }
 
+    pub(super) fn room(self, then: u64, line: &Line) -> f64 {
+        let outlook = self.at(then, line);
+        (line.largest - outlook.queued).max(0.0)
+    }
+
     /// How long after `then` a run can begin with what arrives then, in nanoseconds.
     pub(super) fn wait(self, then: u64, line: &Line) -> f64 {
         let outlook = self.at(then, line);
@@ -92,12 +100,12 @@ impl Outlook {
     }
 
     /// In one word, so that nobody reads half of it: 48 bits of time in units of 1.024 µs, which last nine years, and 16
-    /// bits of rows.
+    /// bits of parts of rows.
     pub(super) fn pack(self) -> u64 {
-        (self.free >> 10) << 16 | (self.queued.round() as u64).min(u64::from(u16::MAX))
+        (self.free >> 10) << 16 | ((self.queued * PARTS).round() as u64).min(u64::from(u16::MAX))
     }
 
     pub(super) fn unpack(packed: u64) -> Outlook {
-        Outlook { free: packed >> 16 << 10, queued: (packed & u64::from(u16::MAX)) as f64 }
+        Outlook { free: packed >> 16 << 10, queued: (packed & u64::from(u16::MAX)) as f64 / PARTS }
     }
 }

@@ -18,6 +18,7 @@ use std::time::Instant;
 use fastrand::Rng;
 
 pub use slow_start::SlowStart;
+use sample::Sample;
 use turn::Turn;
 pub use zones::Zones;
 
@@ -124,21 +125,24 @@ impl Picker {
         let open = |candidate: &M| candidate.admits(now) && !excluded(candidate);
         match self.policy {
             Policy::ExpectedCompletion => {
-                self.zones.nearer(near, far, |set| best(set, &open, &question, expected::cost, rng))
+                self.zones.nearer(near, far, |set| best(set, &open, &question, expected::scale, rng))
             }
-            Policy::PeakEwma => self.zones.nearer(near, far, |set| best(set, &open, &question, ewma::cost, rng)),
-            Policy::LeastRequest => self.zones.balanced(near, far, |set| best(set, &open, &question, least::cost, rng)),
+            Policy::PeakEwma => self.zones.nearer(near, far, |set| best(set, &open, &question, |_, _| ewma::cost, rng)),
+            Policy::LeastRequest => self.zones.balanced(near, far, |set| best(set, &open, &question, |_, _| least::cost, rng)),
             Policy::RoundRobin => self.turn.next(near, far, &open, &question, rng),
         }
     }
 }
 
-/// The cheapest of a few at random, with its cost.
+/// What a call costs at an endpoint.
+type Cost = fn(&Load, &Question<'_>) -> f64;
+
+/// The cheapest of a few at random, with its cost, on the scale that is right for those few.
 fn best<'a, M: Candidate>(
     set: &'a [M],
     open: &impl Fn(&M) -> bool,
     question: &Question<'_>,
-    cost: impl Fn(&Load, &Question<'_>) -> f64,
+    scale: impl Fn(&Sample<'a, M>, &Question<'_>) -> Cost,
     rng: &mut Rng,
 ) -> Option<(&'a M, f64)> {
     let eligible = |candidate: &M, rng: &mut Rng| {
@@ -148,6 +152,7 @@ fn best<'a, M: Candidate>(
         sample if sample.is_empty() => sample::distinct(set, |candidate: &M, _: &mut Rng| open(candidate), rng),
         sample => sample,
     };
+    let cost = scale(&sample, question);
     let mut best: Option<(&'a M, f64)> = None;
     for candidate in sample.iter() {
         let cost = cost(candidate.load(), question);
