@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use infergate::balance::load::{Load, Outcome, Sent};
+use infergate::balance::load::{Binding, Load, Outcome, Sent};
 use infergate::balance::pick::{Candidate, Picker, Policy, SlowStart, Zones};
 use infergate::balance::plan::{Decision, Planner, Seat};
 
@@ -30,7 +30,7 @@ impl Candidate for Endpoint {
 }
 
 fn endpoint(index: usize, joined: Instant) -> Endpoint {
-    Endpoint { index, load: Load::new(Some(LARGEST as u32), false, joined) }
+    Endpoint { index, load: Load::new(Binding::Early, Some(LARGEST as u32), joined) }
 }
 
 /// Virtual time as the product's code sees it.
@@ -68,8 +68,9 @@ impl Balancer for Early {
     }
 
     fn ended(&mut self, answer: Answer<'_>, now: u64) {
+        let outcome = outcome(&answer);
         let Some(sent) = answer.sent else { return };
-        self.endpoints[answer.from].load.end(sent, outcome(&answer), instant(self.zero, now));
+        self.endpoints[answer.from].load.end(sent, outcome, instant(self.zero, now));
     }
 
     fn joined(&mut self, index: usize, now: u64) {
@@ -88,7 +89,7 @@ pub struct Late {
 
 impl Late {
     pub fn new(endpoints: usize, zero: Instant, turn: usize) -> Late {
-        let loads = (0..endpoints).map(|_| Load::new(Some(LARGEST as u32), true, zero)).collect();
+        let loads = (0..endpoints).map(|_| Load::new(Binding::Late, Some(LARGEST as u32), zero)).collect();
         Late { zero, planner: Planner::starting_at(turn), loads, seats: Vec::new(), waiting: VecDeque::new() }
     }
 
@@ -96,7 +97,8 @@ impl Late {
     pub fn next(&mut self, now: u64) -> Decision {
         let now = instant(self.zero, now);
         self.seats.clear();
-        self.seats.extend(self.loads.iter().map(|load| load.seat(now)));
+        let doubted = self.loads.iter().any(|load| load.has_doubtful_reports(now));
+        self.seats.extend(self.loads.iter().map(|load| load.seat(doubted, now)));
         self.planner.next(self.waiting.len(), LARGEST, &self.seats)
     }
 
@@ -105,11 +107,12 @@ impl Late {
     }
 
     pub fn ended(&mut self, answer: Answer<'_>, now: u64) {
+        let outcome = outcome(&answer);
         let Some(sent) = answer.sent else { return };
-        self.loads[answer.from].end(sent, outcome(&answer), instant(self.zero, now));
+        self.loads[answer.from].end(sent, outcome, instant(self.zero, now));
     }
 
     pub fn joined(&mut self, now: u64) {
-        self.loads.push(Load::new(Some(LARGEST as u32), true, instant(self.zero, now)));
+        self.loads.push(Load::new(Binding::Late, Some(LARGEST as u32), instant(self.zero, now)));
     }
 }

@@ -76,7 +76,6 @@ pub struct World<'a> {
     picks: Rng,
     losses: Rng,
     figures: Figures,
-    dbg: (u64, u64),
 }
 
 impl<'a> World<'a> {
@@ -104,7 +103,6 @@ impl<'a> World<'a> {
             picks,
             losses: Rng::with_seed(seed * 13 + 5),
             figures: Figures::default(),
-            dbg: (0, 0),
         }
     }
 
@@ -299,8 +297,6 @@ impl<'a> World<'a> {
     }
 
     fn record(&mut self, came: &u64, failed: bool) {
-        if std::env::var("DBG").is_ok() && self.now / 500_000_000 != self.dbg.0 { println!("{} max {:.1} {:?}", self.now / 500_000_000, self.dbg.1 as f64 / 1e6, self.workers.iter().map(|w| w.in_flight()).collect::<Vec<_>>()); self.dbg = (self.now / 500_000_000, 0); }
-        self.dbg.1 = self.dbg.1.max(self.now - came);
         if *came < self.scenario.warm_up() {
             return;
         }

@@ -17,9 +17,17 @@ pub struct Seat {
     pub penalty: f64,
     /// Rows that it may be sent now; 0 where it has no open slot.
     pub room: usize,
-    pub full_only: bool,
+    /// Whether only a full batch may be sent now, as its slot is not open yet, though soon.
+    pub only_full: bool,
     /// When a slot opens by itself if no answer comes before; `None` where only an answer opens it.
     pub opens_in: Option<f64>,
+}
+
+impl Seat {
+    /// How much it takes now of what was planned for it.
+    fn takes(&self, planned: usize, largest: usize) -> usize {
+        if self.only_full && planned.min(self.room) < largest { 0 } else { planned.min(self.room) }
+    }
 }
 
 /// What to do with calls that wait.
@@ -83,7 +91,7 @@ impl Planner {
         }
         let (before, from) = seats.split_at(self.turn);
         let given = self.seats.iter().zip(from.iter().chain(before)).enumerate();
-        let given = given.map(|(to, (planned, seat))| (to, if seat.full_only && planned.first < largest { 0 } else { planned.first_batch().min(seat.room) }, planned));
+        let given = given.map(|(to, (planned, seat))| (to, seat.takes(planned.first_batch(), largest), planned));
         let open = given.filter(|(_, rows, _)| *rows > 0);
         match open.min_by(|(_, _, one), (_, _, other)| one.line.run.total_cmp(&other.line.run)) {
             Some((to, rows, _)) => Decision::Send { to: (to + self.turn) % seats.len(), rows },

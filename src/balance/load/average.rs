@@ -34,6 +34,10 @@ impl Stamped {
         (value, kept(now.saturating_sub(self.at.load(Relaxed))))
     }
 
+    fn is_unset(&self) -> bool {
+        f64::from_bits(self.value.load(Relaxed)).is_nan()
+    }
+
     fn write(&self, value: f64, now: u64) {
         self.value.store(value.to_bits(), Relaxed);
         self.at.fetch_max(now, Relaxed);
@@ -80,7 +84,10 @@ impl Failing {
     }
 
     pub(super) fn at(&self, now: u64) -> f64 {
+        if self.0.is_unset() {
+            return 0.0;
+        }
         let (cost, kept) = self.0.read(now);
-        if cost.is_nan() { 0.0 } else { cost * kept }
+        cost * kept
     }
 }

@@ -78,25 +78,30 @@ impl Outlook {
         self
     }
 
-    pub(super) fn room(self, then: u64, line: &Line) -> f64 {
-        let outlook = self.at(then, line);
-        (line.largest - outlook.queued).max(0.0)
+    /// Rows that the next run can take of what arrives then, beside what waits for it.
+    pub(super) fn room(self, then: u64, line: &Line) -> usize {
+        (line.largest - self.at(then, line).queued).max(0.0) as usize
     }
 
     /// How long after `then` a run can begin with what arrives then, in nanoseconds.
     pub(super) fn wait(self, then: u64, line: &Line) -> f64 {
         let outlook = self.at(then, line);
-        let before = if line.largest.is_finite() { (outlook.queued / line.largest).floor() } else { 0.0 };
-        outlook.free.saturating_sub(then) as f64 + before * line.time(line.largest) / line.instances
+        outlook.free.saturating_sub(then) as f64 + outlook.full_runs(line) * line.time(line.largest) / line.instances
     }
 
     /// How long after `then` so many rows are through that arrive then, in nanoseconds.
     pub(super) fn completion(self, rows: u32, then: u64, line: &Line) -> f64 {
         let outlook = self.at(then, line);
-        let before = if line.largest.is_finite() { (outlook.queued / line.largest).floor() } else { 0.0 };
+        let before = outlook.full_runs(line);
         let beside = if before > 0.0 { outlook.queued - before * line.largest } else { outlook.queued };
-        let wait = outlook.free.saturating_sub(then) as f64 + before * line.time(line.largest) / line.instances;
-        wait + line.time(beside + f64::from(rows))
+        let own = line.time(beside + f64::from(rows));
+        let wait = if before > 0.0 { before * line.time(line.largest) / line.instances } else { 0.0 };
+        outlook.free.saturating_sub(then) as f64 + wait + own
+    }
+
+    /// Runs that what waits will fill before anything else can begin.
+    fn full_runs(&self, line: &Line) -> f64 {
+        if self.queued < line.largest { 0.0 } else { (self.queued / line.largest).floor() }
     }
 
     /// In one word, so that nobody reads half of it: 48 bits of time in units of 1.024 µs, which last nine years, and 16
