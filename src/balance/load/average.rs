@@ -56,6 +56,10 @@ impl PeakAverage {
         self.0.write(next, now);
     }
 
+    pub(super) fn is_known(&self) -> bool {
+        !self.0.is_unset()
+    }
+
     /// It takes no less than that.
     pub(super) fn at_least(&self, took: f64, now: u64) {
         if self.at(now).is_some_and(|mean| took > mean) {

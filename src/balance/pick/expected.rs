@@ -4,12 +4,12 @@ use super::sample::Sample;
 use super::{Candidate, Cost, Question, ewma};
 use crate::balance::load::Load;
 
-/// Predictions where all of them can be predicted. Otherwise all are judged by their round trips: what is in flight
+/// Predictions, unless one of them is known by its round trips alone: then all are judged by their round trips: what is in flight
 /// weighs more there, so that calls would rush to whatever is measured by the other scale.
 pub(super) fn scale<M: Candidate>(sample: &Sample<'_, M>, question: &Question<'_>) -> Cost {
-    match sample.iter().all(|candidate| candidate.load().is_predictable(question.now)) {
-        true => cost,
-        false => ewma::cost,
+    match sample.iter().any(|candidate| candidate.load().is_only_measured(question.now)) {
+        true => ewma::cost,
+        false => cost,
     }
 }
 
