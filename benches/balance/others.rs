@@ -209,8 +209,8 @@ impl Prequal {
 
     fn hot_from(&self) -> f64 {
         let mut met: Vec<usize> = self.met.iter().copied().collect();
-        met.sort_unstable();
-        met.get((met.len().saturating_sub(1) as f64 * Self::HOT) as usize).map_or(0.0, |met| *met as f64)
+        let at = (met.len().saturating_sub(1) as f64 * Self::HOT) as usize;
+        if met.is_empty() { 0.0 } else { *met.select_nth_unstable(at).1 as f64 }
     }
 
     fn rank(probe: &Pooled, hot: f64) -> (bool, f64) {

@@ -9,8 +9,8 @@ use infergate::balance::load::Sent;
 use infergate::balance::plan::Decision;
 use infergate::infer::LoadReport;
 
-use crate::ours::Late;
 use crate::others::{Answer, Probe};
+use crate::ours::Late;
 use crate::scenario::{Reports, Rule, Scenario, Side};
 use crate::worker::{Work, Worker};
 
@@ -32,7 +32,6 @@ enum Event {
 
 struct Call {
     came: u64,
-    gateway: usize,
     weight: f64,
 }
 
@@ -56,8 +55,6 @@ pub struct Figures {
     pub failed: usize,
     /// Rows by run.
     pub batch: f64,
-    /// Rows that each worker ran.
-    pub shares: Vec<f64>,
 }
 
 pub struct World<'a> {
@@ -176,7 +173,7 @@ impl<'a> World<'a> {
         let gateway = self.arrivals.usize(..self.scenario.gateways);
         let weight = self.scenario.weight(&mut self.arrivals);
         let call = self.calls.len() as u32;
-        self.calls.push(Call { came: self.now, gateway, weight });
+        self.calls.push(Call { came: self.now, weight });
         match &mut self.sides[gateway] {
             Side::Early(balancer) => {
                 let to = balancer.pick(self.now, &mut self.picks);
@@ -291,13 +288,13 @@ impl<'a> World<'a> {
             Side::Late(late) => late.ended(answer, self.now),
         }
         for call in calls {
-            self.record(&self.calls[call as usize].came.clone(), failed);
+            self.record(self.calls[call as usize].came, failed);
         }
         self.drive(gateway);
     }
 
-    fn record(&mut self, came: &u64, failed: bool) {
-        if *came < self.scenario.warm_up() {
+    fn record(&mut self, came: u64, failed: bool) {
+        if came < self.scenario.warm_up() {
             return;
         }
         match failed {
@@ -311,10 +308,9 @@ impl<'a> World<'a> {
         let stuck = measured - self.figures.latencies.len() - self.figures.failed;
         self.figures.latencies.extend(std::iter::repeat_n(self.now, stuck));
         self.figures.latencies.sort_unstable();
-        let (rows, runs) = self.workers.iter().fold((0, 0), |(rows, runs), worker| (rows + worker.rows, runs + worker.runs));
+        let (rows, runs) =
+            self.workers.iter().fold((0, 0), |(rows, runs), worker| (rows + worker.rows, runs + worker.runs));
         self.figures.batch = rows as f64 / runs.max(1) as f64;
-        self.figures.shares = self.workers.iter().map(|worker| worker.rows as f64 / rows.max(1) as f64).collect();
-        debug_assert!(self.calls.iter().all(|call| call.gateway < self.scenario.gateways));
         self.figures
     }
 }

@@ -111,7 +111,14 @@ impl Planner {
         self.seats.extend(from.iter().chain(before).map(|seat| {
             let line = seat.line;
             let begins = seat.free_in;
-            Planned { begins, ends: begins + line.time(1.0) + seat.penalty, rows: 0, first: 0, line, penalty: seat.penalty }
+            Planned {
+                begins,
+                ends: begins + line.time(1.0) + seat.penalty,
+                rows: 0,
+                first: 0,
+                line,
+                penalty: seat.penalty,
+            }
         }));
     }
 }

@@ -17,8 +17,8 @@ use std::time::Instant;
 
 use fastrand::Rng;
 
-pub use slow_start::SlowStart;
 use sample::Sample;
+pub use slow_start::SlowStart;
 use turn::Turn;
 pub use zones::Zones;
 
@@ -128,7 +128,9 @@ impl Picker {
                 self.zones.nearer(near, far, |set| best(set, &open, &question, expected::scale, rng))
             }
             Policy::PeakEwma => self.zones.nearer(near, far, |set| best(set, &open, &question, |_, _| ewma::cost, rng)),
-            Policy::LeastRequest => self.zones.balanced(near, far, |set| best(set, &open, &question, |_, _| least::cost, rng)),
+            Policy::LeastRequest => {
+                self.zones.balanced(near, far, |set| best(set, &open, &question, |_, _| least::cost, rng))
+            }
             Policy::RoundRobin => self.turn.next(near, far, &open, &question, rng),
         }
     }
