@@ -140,3 +140,138 @@ impl Planned {
         if self.first > 0 { self.first } else { self.rows }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MILLIS: f64 = 1e6;
+
+    fn line(run: f64, row: f64) -> Line {
+        Line { run: run * MILLIS, row: row * MILLIS, largest: 8.0, instances: 1.0 }
+    }
+
+    /// An endpoint that is idle.
+    fn idle(run: f64) -> Seat {
+        Seat { free_in: 0.0, line: line(run, 1.0), penalty: 0.0, room: 8, only_full: false, opens_in: None }
+    }
+
+    /// One that is busy for so long.
+    fn busy(run: f64, free_in: f64) -> Seat {
+        let free_in = free_in * MILLIS;
+        Seat { free_in, room: 0, opens_in: Some(free_in), ..idle(run) }
+    }
+
+    fn plan(rows: usize, seats: &[Seat]) -> Decision {
+        Planner::default().next(rows, 8, seats)
+    }
+
+    #[test]
+    fn a_call_goes_to_an_idle_endpoint_at_once_and_to_the_fastest() {
+        assert_eq!(plan(1, &[idle(8.0), idle(4.0), idle(8.0)]), Decision::Send { to: 1, rows: 1 });
+    }
+
+    #[test]
+    fn a_call_waits_for_a_fast_endpoint_rather_than_go_to_a_slow_one() {
+        let Decision::Hold { until: Some(until) } = plan(1, &[busy(4.0, 2.0), idle(16.0)]) else { panic!("it waits") };
+        assert_eq!(until, Duration::from_millis(2));
+        assert_eq!(plan(1, &[busy(4.0, 20.0), idle(16.0)]), Decision::Send { to: 1, rows: 1 });
+    }
+
+    #[test]
+    fn with_more_waiting_the_slow_one_is_used_as_well() {
+        let seats = [busy(4.0, 2.0), idle(16.0)];
+        assert!(matches!(plan(4, &seats), Decision::Hold { .. }));
+        assert!(matches!(plan(30, &seats), Decision::Send { to: 1, .. }));
+    }
+
+    #[test]
+    fn calls_spread_over_idle_endpoints_rather_than_go_together() {
+        let seats = [idle(4.0), idle(4.0), idle(4.0)];
+        assert!(matches!(plan(3, &seats), Decision::Send { rows: 1, .. }));
+        assert!(matches!(plan(24, &seats), Decision::Send { rows: 8, .. }));
+    }
+
+    #[test]
+    fn plans_that_know_the_same_begin_with_different_endpoints() {
+        let seats = [idle(4.0), idle(4.0), idle(4.0)];
+        let to = |turn| match Planner::starting_at(turn).next(1, 8, &seats) {
+            Decision::Send { to, .. } => to,
+            Decision::Hold { .. } => panic!("all are idle"),
+        };
+        let mut all = [to(0), to(1), to(2)];
+        all.sort_unstable();
+        assert_eq!(all, [0, 1, 2]);
+    }
+
+    #[test]
+    fn an_endpoint_that_fails_is_left_alone() {
+        let failing = Seat { penalty: 5000.0 * MILLIS, ..idle(1.0) };
+        assert_eq!(plan(1, &[failing, idle(16.0)]), Decision::Send { to: 1, rows: 1 });
+    }
+
+    #[test]
+    fn a_slot_that_opens_soon_takes_a_full_batch_only() {
+        let soon = Seat { only_full: true, room: 8, ..busy(4.0, 1.0) };
+        assert!(matches!(plan(5, &[soon]), Decision::Hold { .. }));
+        assert_eq!(plan(9, &[soon]), Decision::Send { to: 0, rows: 8 });
+    }
+
+    #[test]
+    fn without_endpoints_or_calls_nothing_is_sent() {
+        assert_eq!(plan(5, &[]), Decision::Hold { until: None });
+        assert!(matches!(plan(0, &[idle(4.0)]), Decision::Hold { .. }));
+    }
+
+    fn seats() -> impl Strategy<Value = Vec<Seat>> {
+        let seat = (0.0..50.0, 0.1..20.0, 0.0..5.0, 0..10usize, any::<bool>()).prop_map(
+            |(free_in, run, row, room, only_full)| Seat { line: line(run, row), room, only_full, ..busy(run, free_in) },
+        );
+        prop::collection::vec(seat, 1..12)
+    }
+
+    proptest! {
+        #[test]
+        fn only_open_slots_are_given_work_no_more_than_fits_or_waits(
+            seats in seats(), rows in 1..60usize, largest in 1..10usize, turn in 0..20usize,
+        ) {
+            if let Decision::Send { to, rows: sent } = Planner::starting_at(turn).next(rows, largest, &seats) {
+                prop_assert!(sent >= 1 && sent <= rows && sent <= largest && sent <= seats[to].room);
+                prop_assert!(!seats[to].only_full || sent == largest);
+            }
+        }
+
+        #[test]
+        fn an_idle_fleet_never_waits_and_everything_goes_out(
+            runs in prop::collection::vec(0.1..20.0, 1..12), rows in 1..60usize,
+        ) {
+            let mut seats: Vec<Seat> = runs.iter().map(|run| idle(*run)).collect();
+            let (mut planner, mut left) = (Planner::default(), rows);
+            prop_assert!(
+                matches!(planner.next(left, 8, &seats), Decision::Send { .. }),
+                "at least one call goes out at once"
+            );
+            let mut decisions = 0;
+            while left > 0 {
+                decisions += 1;
+                prop_assert!(decisions < 500, "a plan that waits for nothing gets on");
+                match planner.next(left, 8, &seats) {
+                    Decision::Send { to, rows } => {
+                        prop_assert_eq!(seats[to].room, 8);
+                        left -= rows;
+                        seats[to] = busy(runs[to], seats[to].line.time(rows as f64) / MILLIS);
+                    }
+                    Decision::Hold { until } => {
+                        let passed = until.unwrap().as_nanos() as f64 + 1.0;
+                        for (seat, run) in seats.iter_mut().zip(&runs) {
+                            let free_in = (seat.free_in - passed).max(0.0) / MILLIS;
+                            *seat = if free_in == 0.0 { idle(*run) } else { busy(*run, free_in) };
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

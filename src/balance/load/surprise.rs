@@ -20,6 +20,8 @@ impl Surprise {
     pub(super) fn add(&self, predicted: f32, took: f32) {
         let packed = self.means.load(Relaxed);
         let [mean, off] = [(packed >> 32) as u32, packed as u32].map(f32::from_bits);
+        // The first few say little, so that what is not known yet counts as right.
+        let mean = if mean == 0.0 { took } else { mean };
         let (mean, off) = (mean + SHARE * (took - mean), off + SHARE * ((took - predicted).abs() - off));
         self.means.store(u64::from(mean.to_bits()) << 32 | u64::from(off.to_bits()), Relaxed);
         self.large.store(off > LARGE * mean, Relaxed);
