@@ -51,6 +51,9 @@ pub enum Decision {
 #[derive(Debug, Default)]
 pub struct Planner {
     seats: Vec<Planned>,
+    /// When each endpoint would be done with one row more, with what failures cost, in nanoseconds from now. Apart from
+    /// the rest, as a plan goes through it once for each row.
+    ends: Vec<f64>,
     /// The endpoint with which the last plan began.
     turn: usize,
 }
@@ -60,21 +63,17 @@ pub struct Planner {
 struct Planned {
     /// When the batch begins that is being filled, in nanoseconds from now.
     begins: f64,
-    /// When it would be done with one row more, with what failures cost.
-    ends: f64,
     /// Rows in it.
     rows: usize,
     /// Rows of the first batch, once it is full; until then 0.
     first: usize,
-    /// What rows cost there.
-    line: Line,
-    penalty: f64,
+    seat: Seat,
 }
 
 impl Planner {
     /// One that goes through the endpoints beginning with that one; best another for each gateway.
     pub fn starting_at(turn: usize) -> Planner {
-        Planner { seats: Vec::new(), turn }
+        Planner { turn, ..Planner::default() }
     }
 
     /// What to do now with `rows` that wait, of which `largest` may go in one batch.
@@ -85,21 +84,14 @@ impl Planner {
     pub fn next(&mut self, rows: usize, largest: usize, seats: &[Seat]) -> Decision {
         self.begin(seats);
         for _ in 0..rows {
-            let ends = self.seats.iter().map(|seat| seat.ends).enumerate();
-            let Some((to, _)) = ends.min_by(|(_, one), (_, other)| one.total_cmp(other)) else { break };
-            self.seats[to].add(largest);
+            let Some(to) = least(&self.ends) else { break };
+            self.ends[to] = self.seats[to].add(largest);
         }
-        let (before, from) = seats.split_at(self.turn);
-        let given = self.seats.iter().zip(from.iter().chain(before)).enumerate();
-        let given = given.map(|(to, (planned, seat))| (to, seat.takes(planned.first_batch(), largest), planned));
-        let open = given.filter(|(_, rows, _)| *rows > 0);
-        match open.min_by(|(_, _, one), (_, _, other)| one.line.run.total_cmp(&other.line.run)) {
-            Some((to, rows, _)) => Decision::Send { to: (to + self.turn) % seats.len(), rows },
-            None => {
-                let opens = seats.iter().filter(|seat| seat.room == 0).filter_map(|seat| seat.opens_in);
-                let until = opens.min_by(f64::total_cmp);
-                Decision::Hold { until: until.map(|nanos| Duration::from_nanos(nanos as u64)) }
-            }
+        let given = self.seats.iter().enumerate().filter(|(_, planned)| planned.goes(largest) > 0);
+        let fastest = given.min_by(|(_, one), (_, other)| one.seat.line.run.total_cmp(&other.seat.line.run));
+        match fastest {
+            Some((to, planned)) => Decision::Send { to: (to + self.turn) % seats.len(), rows: planned.goes(largest) },
+            None => Decision::Hold { until: opens(seats) },
         }
     }
 
@@ -107,37 +99,51 @@ impl Planner {
         // Gateways that know the same must not all begin with the same endpoint.
         self.turn = (self.turn + 1) % seats.len().max(1);
         let (before, from) = seats.split_at(self.turn.min(seats.len()));
+        let seats = || from.iter().chain(before);
         self.seats.clear();
-        self.seats.extend(from.iter().chain(before).map(|seat| {
-            let line = seat.line;
-            let begins = seat.free_in;
-            Planned {
-                begins,
-                ends: begins + line.time(1.0) + seat.penalty,
-                rows: 0,
-                first: 0,
-                line,
-                penalty: seat.penalty,
-            }
-        }));
+        self.seats.extend(seats().map(|seat| Planned { begins: seat.free_in, rows: 0, first: 0, seat: *seat }));
+        self.ends.clear();
+        self.ends.extend(seats().map(|seat| seat.free_in + seat.line.time(1.0) + seat.penalty));
     }
 }
 
+/// When the first slot opens by itself.
+fn opens(seats: &[Seat]) -> Option<Duration> {
+    let closed = seats.iter().filter(|seat| seat.room == 0 || seat.only_full);
+    let first = closed.filter_map(|seat| seat.opens_in).min_by(f64::total_cmp);
+    first.map(|nanos| Duration::from_nanos(nanos as u64))
+}
+
+/// The index of the least; the first of equals.
+fn least(values: &[f64]) -> Option<usize> {
+    let (mut least, mut at) = (f64::INFINITY, None);
+    for (index, value) in values.iter().enumerate() {
+        if *value < least {
+            (least, at) = (*value, Some(index));
+        }
+    }
+    at
+}
+
 impl Planned {
-    fn add(&mut self, largest: usize) {
+    /// Gives it one row more, and tells when it would be done with another.
+    fn add(&mut self, largest: usize) -> f64 {
+        let Seat { line, penalty, .. } = self.seat;
         self.rows += 1;
         if self.rows >= largest {
             if self.first == 0 {
                 self.first = self.rows;
             }
-            self.begins += self.line.time(self.rows as f64);
+            self.begins += line.time(self.rows as f64);
             self.rows = 0;
         }
-        self.ends = self.begins + self.line.time(self.rows as f64 + 1.0) + self.penalty;
+        self.begins + line.time(self.rows as f64 + 1.0) + penalty
     }
 
-    fn first_batch(&self) -> usize {
-        if self.first > 0 { self.first } else { self.rows }
+    /// How much of its first batch may go now.
+    fn goes(&self, largest: usize) -> usize {
+        let planned = if self.first > 0 { self.first } else { self.rows };
+        self.seat.takes(planned, largest)
     }
 }
 

@@ -223,39 +223,36 @@ impl Load {
     /// When a call of so many rows would be answered that is sent now, as far as can be told, counted from now; with
     /// what failures there cost on average.
     pub fn predicted(&self, rows: u32, now: Instant) -> Duration {
-        let nanos = match self.is_predictable(now) {
-            true => self.cost(rows, now),
-            false => self.cost_by_round_trip(now),
-        };
+        let at = self.nanos(now);
+        let nanos = if self.is_predictable_at(at) { self.cost(rows, at) } else { self.by_round_trip(at) };
         Duration::from_nanos(nanos as u64)
     }
 
     /// Whether it reports, and its reports have led to predictions that are better than guesses.
     pub fn is_predictable(&self, now: Instant) -> bool {
-        self.reports() && !self.is_doubted(self.nanos(now)) && !self.surprise.is_large()
+        self.is_predictable_at(self.nanos(now))
+    }
+
+    fn is_predictable_at(&self, now: u64) -> bool {
+        self.reports() && !self.is_doubted(now) && !self.surprise.is_large()
     }
 
     /// Whether its round trips are all that is known of it, and are known. One that has only failed, or has not answered
     /// yet, is set apart from all others on any scale.
-    pub(super) fn is_only_measured(&self, now: Instant) -> bool {
-        !self.is_predictable(now) && self.round_trip.is_known() && self.failing.at(self.nanos(now)) < FAILS
+    pub(super) fn is_only_measured(&self, now: u64) -> bool {
+        !self.is_predictable_at(now) && self.round_trip.is_known() && self.failing.at(now) < FAILS
     }
 
     /// What a call costs by what was reported and sent, in nanoseconds; by the round trip where nothing was reported.
-    pub(super) fn cost(&self, rows: u32, now: Instant) -> f64 {
-        let at = self.nanos(now);
-        if !self.reports() {
-            return self.by_round_trip(at);
+    pub(super) fn cost(&self, rows: u32, now: u64) -> f64 {
+        match self.reports() {
+            true => self.completion(rows, now) + self.overdue(now) + self.failing.at(now),
+            false => self.by_round_trip(now),
         }
-        self.completion(rows, at) + self.overdue(at) + self.failing.at(at)
     }
 
     /// What a call costs by the peaks of the round trip and by what is in flight, in nanoseconds.
-    pub(super) fn cost_by_round_trip(&self, now: Instant) -> f64 {
-        self.by_round_trip(self.nanos(now))
-    }
-
-    fn by_round_trip(&self, now: u64) -> f64 {
+    pub(super) fn by_round_trip(&self, now: u64) -> f64 {
         let calls = f64::from(self.calls.load(Relaxed));
         let trip = match self.round_trip.at(now) {
             Some(trip) => trip.max(self.quiet(now) as f64),
@@ -308,11 +305,6 @@ impl Load {
         now < self.doubted.load(Relaxed)
     }
 
-    /// How long ago it was found.
-    pub fn age(&self, now: Instant) -> Duration {
-        now.saturating_duration_since(self.joined)
-    }
-
     /// What a run takes there, by its rows, as it said last.
     pub fn line(&self) -> Line {
         let packed = self.line.load(Relaxed);
@@ -334,7 +326,10 @@ impl Load {
         f64::from(self.gateways.load(Relaxed).saturating_sub(1)) * self.binding.others()
     }
 
-    fn nanos(&self, now: Instant) -> u64 {
-        now.saturating_duration_since(self.joined).as_nanos() as u64
+    /// Nanoseconds since it was found.
+    pub(super) fn nanos(&self, now: Instant) -> u64 {
+        let age = now.saturating_duration_since(self.joined);
+        // `as_nanos` counts in 128 bits, which shows in what a pick takes.
+        age.as_secs() * 1_000_000_000 + u64::from(age.subsec_nanos())
     }
 }

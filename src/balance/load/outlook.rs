@@ -23,10 +23,16 @@ pub struct Line {
 impl Line {
     /// What a run of so many rows takes; beyond the largest, the runs one after the other.
     pub fn time(&self, rows: f64) -> f64 {
-        match rows.is_finite() {
-            true => self.run * (rows / self.largest).ceil().max(1.0) + self.row * rows,
-            false => self.run,
-        }
+        // One run is by far the most frequent, and rounding is a call of a function on most machines.
+        let runs = if rows <= self.largest { 1.0 } else { (rows / self.largest).ceil() };
+        self.run * runs + self.row * rows
+    }
+}
+
+impl Line {
+    /// What the largest run takes; what any takes where that is not known.
+    pub fn full(&self) -> f64 {
+        if self.largest.is_finite() { self.time(self.largest) } else { self.run }
     }
 }
 
@@ -56,7 +62,7 @@ impl Outlook {
             self.free += (line.time(taken) / line.instances) as u64;
         }
         if self.free <= then && self.queued > 0.0 {
-            let full = line.time(line.largest) / line.instances;
+            let full = line.full() / line.instances;
             let runs = ((then - self.free) as f64 / full.max(1.0)).min((self.queued / line.largest).ceil());
             self.queued = (self.queued - runs * line.largest).max(0.0);
             self.free += (runs * full) as u64;
@@ -86,17 +92,17 @@ impl Outlook {
     /// How long after `then` a run can begin with what arrives then, in nanoseconds.
     pub(super) fn wait(self, then: u64, line: &Line) -> f64 {
         let outlook = self.at(then, line);
-        outlook.free.saturating_sub(then) as f64 + outlook.full_runs(line) * line.time(line.largest) / line.instances
+        outlook.free.saturating_sub(then) as f64 + outlook.full_runs(line) * line.full() / line.instances
     }
 
     /// How long after `then` so many rows are through that arrive then, in nanoseconds.
     pub(super) fn completion(self, rows: u32, then: u64, line: &Line) -> f64 {
         let outlook = self.at(then, line);
-        let before = outlook.full_runs(line);
-        let beside = if before > 0.0 { outlook.queued - before * line.largest } else { outlook.queued };
-        let own = line.time(beside + f64::from(rows));
-        let wait = if before > 0.0 { before * line.time(line.largest) / line.instances } else { 0.0 };
-        outlook.free.saturating_sub(then) as f64 + wait + own
+        let (wait, beside) = match outlook.full_runs(line) {
+            0.0 => (0.0, outlook.queued),
+            before => (before * line.full() / line.instances, outlook.queued - before * line.largest),
+        };
+        outlook.free.saturating_sub(then) as f64 + wait + line.time(beside + f64::from(rows))
     }
 
     /// Runs that what waits will fill before anything else can begin.

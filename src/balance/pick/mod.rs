@@ -127,37 +127,36 @@ impl Picker {
             Policy::ExpectedCompletion => {
                 self.zones.nearer(near, far, |set| best(set, &open, &question, expected::scale, rng))
             }
-            Policy::PeakEwma => self.zones.nearer(near, far, |set| best(set, &open, &question, |_, _| ewma::cost, rng)),
+            Policy::PeakEwma => self.zones.nearer(near, far, |set| best(set, &open, &question, |_| ewma::cost, rng)),
             Policy::LeastRequest => {
-                self.zones.balanced(near, far, |set| best(set, &open, &question, |_, _| least::cost, rng))
+                self.zones.balanced(near, far, |set| best(set, &open, &question, |_| least::cost, rng))
             }
             Policy::RoundRobin => self.turn.next(near, far, &open, &question, rng),
         }
     }
 }
 
-/// What a call costs at an endpoint.
-type Cost = fn(&Load, &Question<'_>) -> f64;
+/// What a call of so many rows costs at an endpoint of that age in nanoseconds.
+type Cost = fn(&Load, u32, u64) -> f64;
 
 /// The cheapest of a few at random, with its cost, on the scale that is right for those few.
 fn best<'a, M: Candidate>(
     set: &'a [M],
     open: &impl Fn(&M) -> bool,
     question: &Question<'_>,
-    scale: impl Fn(&Sample<'a, M>, &Question<'_>) -> Cost,
+    scale: impl Fn(&Sample<'a, M>) -> Cost,
     rng: &mut Rng,
 ) -> Option<(&'a M, f64)> {
-    let eligible = |candidate: &M, rng: &mut Rng| {
-        open(candidate) && question.slow_start.admits(candidate.load().age(question.now), rng)
-    };
-    let sample = match sample::distinct(set, eligible, rng) {
-        sample if sample.is_empty() => sample::distinct(set, |candidate: &M, _: &mut Rng| open(candidate), rng),
+    let age = |candidate: &M| open(candidate).then(|| candidate.load().nanos(question.now));
+    let warm = |candidate: &M, rng: &mut Rng| age(candidate).filter(|age| question.slow_start.admits(*age, rng));
+    let sample = match Sample::of(set, warm, rng) {
+        sample if sample.is_empty() => Sample::of(set, |candidate: &M, _: &mut Rng| age(candidate), rng),
         sample => sample,
     };
-    let cost = scale(&sample, question);
+    let cost = scale(&sample);
     let mut best: Option<(&'a M, f64)> = None;
-    for candidate in sample.iter() {
-        let cost = cost(candidate.load(), question);
+    for (candidate, age) in sample.iter() {
+        let cost = cost(candidate.load(), question.rows, age);
         // Of equals the one that we gave less: a prediction cannot tell apart what nobody has used yet.
         let better = best.is_none_or(|(other, least)| {
             cost < least || (cost == least && candidate.load().calls() < other.load().calls())

@@ -8,61 +8,52 @@ pub(super) const CHOICES: usize = 3;
 /// Draws that may hit a taken or closed endpoint before the endpoints are gone through in order.
 const DRAWS: usize = 8;
 
-/// Up to [`CHOICES`] endpoints.
-pub(super) struct Sample<'a, M>([Option<&'a M>; CHOICES]);
-
-impl<'a, M> Sample<'a, M> {
-    pub(super) fn iter(&self) -> impl Iterator<Item = &'a M> {
-        self.0.iter().map_while(|found| *found)
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.0[0].is_none()
-    }
-}
-
-/// Distinct endpoints out of `set` that are eligible, each with the same chance; all that are where there are no more
-/// than [`CHOICES`]. Fewer come only where fewer are eligible.
-pub(super) fn distinct<'a, M>(set: &'a [M], eligible: impl Fn(&M, &mut Rng) -> bool, rng: &mut Rng) -> Sample<'a, M> {
-    let mut found = Found { indexes: [usize::MAX; CHOICES], count: 0 };
-    if set.len() > CHOICES {
-        for _ in 0..DRAWS {
-            let index = rng.usize(..set.len());
-            if !found.has(index) && eligible(&set[index], rng) && found.push(index) {
-                break;
-            }
-        }
-    }
-    // Where most are closed, drawing does not find the others.
-    if !found.is_full() && !set.is_empty() {
-        let start = rng.usize(..set.len());
-        for index in (start..set.len()).chain(0..start) {
-            if !found.has(index) && eligible(&set[index], rng) && found.push(index) {
-                break;
-            }
-        }
-    }
-    Sample(found.indexes.map(|index| set.get(index)))
-}
-
-struct Found {
+/// Up to [`CHOICES`] endpoints, each with how old it is in nanoseconds.
+pub(super) struct Sample<'a, M> {
+    set: &'a [M],
     indexes: [usize; CHOICES],
+    ages: [u64; CHOICES],
     count: usize,
 }
 
-impl Found {
-    fn has(&self, index: usize) -> bool {
-        self.indexes.contains(&index)
+impl<'a, M> Sample<'a, M> {
+    /// Distinct endpoints out of `set` that are eligible, for which `age` says how old they are; each has the same
+    /// chance, and all are taken where there are no more than [`CHOICES`]. Fewer come only where fewer are eligible.
+    pub(super) fn of(set: &'a [M], age: impl Fn(&M, &mut Rng) -> Option<u64>, rng: &mut Rng) -> Self {
+        let mut sample = Sample { set, indexes: [usize::MAX; CHOICES], ages: [0; CHOICES], count: 0 };
+        if set.len() > CHOICES {
+            for _ in 0..DRAWS {
+                if sample.take(rng.usize(..set.len()), &age, rng) {
+                    return sample;
+                }
+            }
+        }
+        // Where most are closed, drawing does not find the others.
+        let start = if set.is_empty() { 0 } else { rng.usize(..set.len()) };
+        for index in (start..set.len()).chain(0..start) {
+            if sample.take(index, &age, rng) {
+                break;
+            }
+        }
+        sample
     }
 
-    /// Whether it is full with that one.
-    fn push(&mut self, index: usize) -> bool {
-        self.indexes[self.count] = index;
-        self.count += 1;
-        self.is_full()
-    }
-
-    fn is_full(&self) -> bool {
+    /// Takes one more where it may be taken. Whether that was the last.
+    fn take(&mut self, index: usize, age: &impl Fn(&M, &mut Rng) -> Option<u64>, rng: &mut Rng) -> bool {
+        if !self.indexes.contains(&index)
+            && let Some(age) = age(&self.set[index], rng)
+        {
+            (self.indexes[self.count], self.ages[self.count]) = (index, age);
+            self.count += 1;
+        }
         self.count == CHOICES
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&'a M, u64)> {
+        (0..self.count).map(|at| (&self.set[self.indexes[at]], self.ages[at]))
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.count == 0
     }
 }

@@ -24,8 +24,9 @@ impl SlowStart {
         }
     }
 
-    /// Whether an endpoint of that age is looked at this time.
-    pub(super) fn admits(&self, age: Duration, rng: &mut Rng) -> bool {
+    /// Whether an endpoint of that age, in nanoseconds, is looked at this time.
+    pub(super) fn admits(&self, age: u64, rng: &mut Rng) -> bool {
+        let age = Duration::from_nanos(age);
         age >= self.window || rng.f64() < self.share(age)
     }
 }
