@@ -59,7 +59,7 @@ impl Candidate for Endpoint {
 
 /// An endpoint that has reported, and has calls in flight: nothing that a pick reads is left out.
 fn busy(binding: Binding, index: usize, zero: Instant) -> (Load, Vec<Sent>) {
-    let load = Load::new(binding, Some(LARGEST as u32), zero);
+    let load = Load::new(binding, Some(LARGEST as u32), zero, zero);
     let millis = Duration::from_millis;
     let report = LoadReport {
         waiting: (index % 20) as u32,
@@ -99,7 +99,7 @@ fn pick(policy: Policy) -> impl FnMut(usize) {
     let zero = Instant::now();
     let (loads, _sent): (Vec<_>, Vec<_>) = (0..ENDPOINTS).map(|index| busy(Binding::Early, index, zero)).unzip();
     let endpoints: Vec<Endpoint> = loads.into_iter().map(Endpoint).collect();
-    let picker = Picker::new(policy, Zones::default(), SlowStart { window: Duration::from_millis(1) });
+    let picker = Picker::new(policy, Zones::default(), SlowStart::over(Duration::from_millis(1)));
     let (mut rng, now) = (Rng::with_seed(1), zero + Duration::from_millis(12));
     move |_| {
         let picked = picker.pick(black_box(&endpoints), &[], |_| false, 1, now, &mut rng);

@@ -29,8 +29,8 @@ impl Candidate for Endpoint {
     }
 }
 
-fn endpoint(index: usize, joined: Instant) -> Endpoint {
-    Endpoint { index, load: Load::new(Binding::Early, Some(LARGEST as u32), joined) }
+fn endpoint(index: usize, zero: Instant, now: u64) -> Endpoint {
+    Endpoint { index, load: Load::new(Binding::Early, Some(LARGEST as u32), zero, instant(zero, now)) }
 }
 
 /// Virtual time as the product's code sees it.
@@ -52,7 +52,7 @@ pub struct Early {
 impl Early {
     pub fn new(policy: Policy, endpoints: usize, zero: Instant) -> Early {
         // The fleet is there from the beginning, and nothing is known of it.
-        let endpoints = (0..endpoints).map(|index| endpoint(index, zero)).collect();
+        let endpoints = (0..endpoints).map(|index| endpoint(index, zero, 0)).collect();
         Early { zero, picker: Picker::new(policy, Zones::default(), SlowStart::default()), endpoints }
     }
 }
@@ -74,7 +74,7 @@ impl Balancer for Early {
     }
 
     fn joined(&mut self, index: usize, now: u64) {
-        self.endpoints.push(endpoint(index, instant(self.zero, now)));
+        self.endpoints.push(endpoint(index, self.zero, now));
     }
 }
 
@@ -89,7 +89,7 @@ pub struct Late {
 
 impl Late {
     pub fn new(endpoints: usize, zero: Instant, turn: usize) -> Late {
-        let loads = (0..endpoints).map(|_| Load::new(Binding::Late, Some(LARGEST as u32), zero)).collect();
+        let loads = (0..endpoints).map(|_| Load::new(Binding::Late, Some(LARGEST as u32), zero, zero)).collect();
         Late { zero, planner: Planner::starting_at(turn), loads, seats: Vec::new(), waiting: VecDeque::new() }
     }
 
@@ -113,6 +113,6 @@ impl Late {
     }
 
     pub fn joined(&mut self, now: u64) {
-        self.loads.push(Load::new(Binding::Late, Some(LARGEST as u32), instant(self.zero, now)));
+        self.loads.push(Load::new(Binding::Late, Some(LARGEST as u32), self.zero, instant(self.zero, now)));
     }
 }

@@ -84,15 +84,16 @@ pub struct Sent {
 #[derive(Debug)]
 pub struct Load {
     /// Zero of all times below, which are nanoseconds.
-    joined: Instant,
+    zero: Instant,
+    joined: u64,
     binding: Binding,
     calls: AtomicU32,
     rows: AtomicU32,
     outlook: AtomicU64,
     /// What a run takes and each of its rows, each as 32 bits.
     line: AtomicU64,
-    /// Rows of the largest run; 0 where that is not known.
-    largest: u32,
+    /// Rows of the largest run; infinite where that is not known.
+    largest: f64,
     instances: AtomicU32,
     gateways: AtomicU32,
     /// Answers since the last report; `u32::MAX` before the first.
@@ -101,8 +102,9 @@ pub struct Load {
     heard: AtomicU64,
     /// How long nothing may come while something is in flight.
     patience: AtomicU64,
-    /// What a round trip takes beside the run.
-    overhead: AtomicU64,
+    /// Half of what a round trip takes beside the run: of the shortest seen, which has not waited for a run; 0 where that
+    /// is not known.
+    one_way: AtomicU64,
     /// Until when reports are not believed.
     doubted: AtomicU64,
     surprise: Surprise,
@@ -111,23 +113,25 @@ pub struct Load {
 }
 
 impl Load {
-    /// Of an endpoint that was just found, for a gateway that binds so. `largest` is how many rows it runs at once,
-    /// where that is known.
-    pub fn new(binding: Binding, largest: Option<u32>, joined: Instant) -> Load {
+    /// Of an endpoint that is found now, for a gateway that binds so. `largest` is how many rows it runs at once, where
+    /// that is known. Endpoints that are picked from together have one `zero`, from which time is counted, so that it is
+    /// counted once for all of them.
+    pub fn new(binding: Binding, largest: Option<u32>, zero: Instant, now: Instant) -> Load {
         Load {
-            joined,
+            zero,
+            joined: nanos(zero, now),
             binding,
             calls: AtomicU32::new(0),
             rows: AtomicU32::new(0),
             outlook: AtomicU64::new(0),
             line: AtomicU64::new(0),
-            largest: largest.unwrap_or(0),
+            largest: largest.map_or(f64::INFINITY, f64::from),
             instances: AtomicU32::new(1),
             gateways: AtomicU32::new(0),
             silent: AtomicU32::new(u32::MAX),
             heard: AtomicU64::new(0),
             patience: AtomicU64::new(0),
-            overhead: AtomicU64::new(u64::MAX),
+            one_way: AtomicU64::new(0),
             doubted: AtomicU64::new(0),
             surprise: Surprise::default(),
             failing: Failing::default(),
@@ -187,7 +191,10 @@ impl Load {
             // No call is answered before it has run: what comes as a report is an old one, kept by something between.
             self.doubted.store(now + DOUBT, Relaxed);
         }
-        self.overhead.fetch_min(took.saturating_sub(execution), Relaxed);
+        let one_way = (took.saturating_sub(execution) / 2).max(1);
+        if self.one_way() == 0 || one_way < self.one_way() {
+            self.one_way.store(one_way, Relaxed);
+        }
         self.instances.store((report.running + report.free_slots).max(1), Relaxed);
         self.gateways.store(report.gateways, Relaxed);
         self.learn_line(report);
@@ -244,6 +251,7 @@ impl Load {
     }
 
     /// What a call costs by what was reported and sent, in nanoseconds; by the round trip where nothing was reported.
+    #[inline]
     pub(super) fn cost(&self, rows: u32, now: u64) -> f64 {
         match self.reports() {
             true => self.completion(rows, now) + self.overdue(now) + self.failing.at(now),
@@ -262,6 +270,7 @@ impl Load {
         (trip + self.failing.at(now)) * (calls + 1.0)
     }
 
+    #[inline]
     fn completion(&self, rows: u32, now: u64) -> f64 {
         let line = self.line();
         let one_way = self.one_way();
@@ -309,16 +318,11 @@ impl Load {
     pub fn line(&self) -> Line {
         let packed = self.line.load(Relaxed);
         let [run, row] = [(packed >> 32) as u32, packed as u32].map(|bits| f64::from(f32::from_bits(bits)));
-        let largest = if self.largest == 0 { f64::INFINITY } else { f64::from(self.largest) };
-        Line { run, row, largest, instances: f64::from(self.instances.load(Relaxed)) }
+        Line { run, row, largest: self.largest, instances: f64::from(self.instances.load(Relaxed)) }
     }
 
-    /// Half of what a round trip takes beside the run: the shortest seen, which has not waited for a run.
     fn one_way(&self) -> u64 {
-        match self.overhead.load(Relaxed) {
-            u64::MAX => 0,
-            overhead => overhead / 2,
-        }
+        self.one_way.load(Relaxed)
     }
 
     /// What other gateways are taken to send for each row of ours.
@@ -326,10 +330,19 @@ impl Load {
         f64::from(self.gateways.load(Relaxed).saturating_sub(1)) * self.binding.others()
     }
 
-    /// Nanoseconds since it was found.
+    /// Now in nanoseconds from its zero.
     pub(super) fn nanos(&self, now: Instant) -> u64 {
-        let age = now.saturating_duration_since(self.joined);
-        // `as_nanos` counts in 128 bits, which shows in what a pick takes.
-        age.as_secs() * 1_000_000_000 + u64::from(age.subsec_nanos())
+        nanos(self.zero, now)
     }
+
+    /// How long ago it was found, in nanoseconds.
+    pub(super) fn age(&self, now: u64) -> u64 {
+        now.saturating_sub(self.joined)
+    }
+}
+
+fn nanos(zero: Instant, now: Instant) -> u64 {
+    let since = now.saturating_duration_since(zero);
+    // `as_nanos` counts in 128 bits, which shows in what a pick takes.
+    since.as_secs() * 1_000_000_000 + u64::from(since.subsec_nanos())
 }

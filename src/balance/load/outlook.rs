@@ -22,6 +22,7 @@ pub struct Line {
 
 impl Line {
     /// What a run of so many rows takes; beyond the largest, the runs one after the other.
+    #[inline]
     pub fn time(&self, rows: f64) -> f64 {
         // One run is by far the most frequent, and rounding is a call of a function on most machines.
         let runs = if rows <= self.largest { 1.0 } else { (rows / self.largest).ceil() };
@@ -52,7 +53,12 @@ impl Outlook {
     }
 
     /// As it will be then, if nothing more comes: every run takes all that waits, up to the largest.
-    fn at(mut self, then: u64, line: &Line) -> Outlook {
+    #[inline]
+    fn at(self, then: u64, line: &Line) -> Outlook {
+        if self.free > then || self.queued <= 0.0 { self } else { self.moved_on(then, line) }
+    }
+
+    fn moved_on(mut self, then: u64, line: &Line) -> Outlook {
         for _ in 0..STEPS {
             if self.free > then || self.queued <= 0.0 {
                 return self;
@@ -79,6 +85,7 @@ impl Outlook {
     }
 
     /// Set right by rows that were sent and not answered: what cannot be running waits.
+    #[inline]
     pub(super) fn at_least(mut self, rows: u32, line: &Line) -> Outlook {
         self.queued = self.queued.max(f64::from(rows) - line.largest * line.instances);
         self
@@ -96,6 +103,7 @@ impl Outlook {
     }
 
     /// How long after `then` so many rows are through that arrive then, in nanoseconds.
+    #[inline]
     pub(super) fn completion(self, rows: u32, then: u64, line: &Line) -> f64 {
         let outlook = self.at(then, line);
         let (wait, beside) = match outlook.full_runs(line) {
@@ -106,6 +114,7 @@ impl Outlook {
     }
 
     /// Runs that what waits will fill before anything else can begin.
+    #[inline]
     fn full_runs(&self, line: &Line) -> f64 {
         if self.queued < line.largest { 0.0 } else { (self.queued / line.largest).floor() }
     }
@@ -116,6 +125,7 @@ impl Outlook {
         (self.free >> 10) << 16 | ((self.queued * PARTS).round() as u64).min(u64::from(u16::MAX))
     }
 
+    #[inline]
     pub(super) fn unpack(packed: u64) -> Outlook {
         Outlook { free: packed >> 16 << 10, queued: (packed & u64::from(u16::MAX)) as f64 / PARTS }
     }

@@ -13,7 +13,7 @@ struct Endpoint {
 impl Endpoint {
     fn new(binding: Binding) -> Endpoint {
         let zero = Instant::now();
-        Endpoint { load: Load::new(binding, Some(8), zero), zero }
+        Endpoint { load: Load::new(binding, Some(8), zero, zero), zero }
     }
 
     fn at(&self, millis: u64) -> Instant {
@@ -214,7 +214,7 @@ proptest! {
         binding in prop::sample::select(vec![Binding::Early, Binding::Late]),
     ) {
         let zero = Instant::now();
-        let load = Load::new(binding, largest, zero);
+        let load = Load::new(binding, largest, zero, zero);
         let (mut now, mut flying) = (zero, Vec::new());
         for (step, micros, count, time, rows) in steps {
             now += Duration::from_micros(micros);

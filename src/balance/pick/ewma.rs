@@ -3,6 +3,6 @@
 
 use crate::balance::load::Load;
 
-pub(super) fn cost(load: &Load, _rows: u32, age: u64) -> f64 {
-    load.by_round_trip(age)
+pub(super) fn cost(load: &Load, _rows: u32, now: u64) -> f64 {
+    load.by_round_trip(now)
 }

@@ -2,6 +2,6 @@
 
 use crate::balance::load::Load;
 
-pub(super) fn cost(load: &Load, _rows: u32, _age: u64) -> f64 {
+pub(super) fn cost(load: &Load, _rows: u32, _now: u64) -> f64 {
     f64::from(load.calls())
 }

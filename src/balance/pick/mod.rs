@@ -27,7 +27,7 @@ use crate::error::{Error, Kind};
 
 /// An endpoint, as far as picking goes.
 pub trait Candidate {
-    /// How busy it is.
+    /// How busy it is. Those that are picked from together have loads of one zero.
     fn load(&self) -> &Load;
 
     /// Whether it may get a call now: what a breaker says.
@@ -127,16 +127,16 @@ impl Picker {
             Policy::ExpectedCompletion => {
                 self.zones.nearer(near, far, |set| best(set, &open, &question, expected::scale, rng))
             }
-            Policy::PeakEwma => self.zones.nearer(near, far, |set| best(set, &open, &question, |_| ewma::cost, rng)),
+            Policy::PeakEwma => self.zones.nearer(near, far, |set| best(set, &open, &question, |_, _| ewma::cost, rng)),
             Policy::LeastRequest => {
-                self.zones.balanced(near, far, |set| best(set, &open, &question, |_| least::cost, rng))
+                self.zones.balanced(near, far, |set| best(set, &open, &question, |_, _| least::cost, rng))
             }
             Policy::RoundRobin => self.turn.next(near, far, &open, &question, rng),
         }
     }
 }
 
-/// What a call of so many rows costs at an endpoint of that age in nanoseconds.
+/// What a call of so many rows costs at an endpoint at that time, in nanoseconds from the endpoints' zero.
 type Cost = fn(&Load, u32, u64) -> f64;
 
 /// The cheapest of a few at random, with its cost, on the scale that is right for those few.
@@ -144,19 +144,20 @@ fn best<'a, M: Candidate>(
     set: &'a [M],
     open: &impl Fn(&M) -> bool,
     question: &Question<'_>,
-    scale: impl Fn(&Sample<'a, M>) -> Cost,
+    scale: impl Fn(&Sample<'a, M>, u64) -> Cost,
     rng: &mut Rng,
 ) -> Option<(&'a M, f64)> {
-    let age = |candidate: &M| open(candidate).then(|| candidate.load().nanos(question.now));
-    let warm = |candidate: &M, rng: &mut Rng| age(candidate).filter(|age| question.slow_start.admits(*age, rng));
+    let at = set.first()?.load().nanos(question.now);
+    let warm =
+        |candidate: &M, rng: &mut Rng| open(candidate) && question.slow_start.admits(candidate.load().age(at), rng);
     let sample = match Sample::of(set, warm, rng) {
-        sample if sample.is_empty() => Sample::of(set, |candidate: &M, _: &mut Rng| age(candidate), rng),
+        sample if sample.is_empty() => Sample::of(set, |candidate: &M, _: &mut Rng| open(candidate), rng),
         sample => sample,
     };
-    let cost = scale(&sample);
+    let cost = scale(&sample, at);
     let mut best: Option<(&'a M, f64)> = None;
-    for (candidate, age) in sample.iter() {
-        let cost = cost(candidate.load(), question.rows, age);
+    for candidate in sample.iter() {
+        let cost = cost(candidate.load(), question.rows, at);
         // Of equals the one that we gave less: a prediction cannot tell apart what nobody has used yet.
         let better = best.is_none_or(|(other, least)| {
             cost < least || (cost == least && candidate.load().calls() < other.load().calls())

@@ -8,22 +8,23 @@ pub(super) const CHOICES: usize = 3;
 /// Draws that may hit a taken or closed endpoint before the endpoints are gone through in order.
 const DRAWS: usize = 8;
 
-/// Up to [`CHOICES`] endpoints, each with how old it is in nanoseconds.
+/// Up to [`CHOICES`] endpoints.
 pub(super) struct Sample<'a, M> {
-    set: &'a [M],
+    found: [Option<&'a M>; CHOICES],
     indexes: [usize; CHOICES],
-    ages: [u64; CHOICES],
     count: usize,
 }
 
 impl<'a, M> Sample<'a, M> {
-    /// Distinct endpoints out of `set` that are eligible, for which `age` says how old they are; each has the same
-    /// chance, and all are taken where there are no more than [`CHOICES`]. Fewer come only where fewer are eligible.
-    pub(super) fn of(set: &'a [M], age: impl Fn(&M, &mut Rng) -> Option<u64>, rng: &mut Rng) -> Self {
-        let mut sample = Sample { set, indexes: [usize::MAX; CHOICES], ages: [0; CHOICES], count: 0 };
+    /// Distinct endpoints out of `set` that are eligible, each with the same chance, and all where there are no more
+    /// than [`CHOICES`]. Fewer come only where fewer are eligible.
+    #[inline]
+    pub(super) fn of(set: &'a [M], eligible: impl Fn(&M, &mut Rng) -> bool, rng: &mut Rng) -> Self {
+        let mut sample = Sample { found: [None; CHOICES], indexes: [usize::MAX; CHOICES], count: 0 };
         if set.len() > CHOICES {
             for _ in 0..DRAWS {
-                if sample.take(rng.usize(..set.len()), &age, rng) {
+                let index = rng.usize(..set.len());
+                if sample.take(set, index, &eligible, rng) {
                     return sample;
                 }
             }
@@ -31,7 +32,7 @@ impl<'a, M> Sample<'a, M> {
         // Where most are closed, drawing does not find the others.
         let start = if set.is_empty() { 0 } else { rng.usize(..set.len()) };
         for index in (start..set.len()).chain(0..start) {
-            if sample.take(index, &age, rng) {
+            if sample.take(set, index, &eligible, rng) {
                 break;
             }
         }
@@ -39,18 +40,19 @@ impl<'a, M> Sample<'a, M> {
     }
 
     /// Takes one more where it may be taken. Whether that was the last.
-    fn take(&mut self, index: usize, age: &impl Fn(&M, &mut Rng) -> Option<u64>, rng: &mut Rng) -> bool {
-        if !self.indexes.contains(&index)
-            && let Some(age) = age(&self.set[index], rng)
-        {
-            (self.indexes[self.count], self.ages[self.count]) = (index, age);
+    #[inline]
+    fn take(&mut self, set: &'a [M], index: usize, eligible: &impl Fn(&M, &mut Rng) -> bool, rng: &mut Rng) -> bool {
+        if !self.indexes.contains(&index) && eligible(&set[index], rng) {
+            self.found[self.count] = Some(&set[index]);
+            self.indexes[self.count] = index;
             self.count += 1;
         }
         self.count == CHOICES
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&'a M, u64)> {
-        (0..self.count).map(|at| (&self.set[self.indexes[at]], self.ages[at]))
+    #[inline]
+    pub(super) fn iter(&self) -> impl Iterator<Item = &'a M> {
+        self.found.iter().map_while(|found| *found)
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -25,7 +25,8 @@ impl Candidate for Endpoint {
 }
 
 fn fleet(count: usize, zero: Instant) -> Vec<Endpoint> {
-    let endpoint = |index| Endpoint { index, load: Load::new(Binding::Early, Some(8), zero), open: Cell::new(true) };
+    let endpoint =
+        |index| Endpoint { index, load: Load::new(Binding::Early, Some(8), zero, zero), open: Cell::new(true) };
     (0..count).map(endpoint).collect()
 }
 
@@ -182,14 +183,14 @@ fn a_single_near_endpoint_does_not_take_every_turn() {
 
 #[test]
 fn a_new_endpoint_gets_a_tenth_at_once_and_grows_into_its_share() {
-    let window = SlowStart { window: Duration::from_secs(10) };
+    let window = SlowStart::over(Duration::from_secs(10));
     let shares = [0, 500, 5000, 10_000, 60_000].map(|millis| window.share(Duration::from_millis(millis)));
     assert_eq!(shares, [0.1, 0.1, 0.5, 1.0, 1.0]);
     assert_eq!(SlowStart::default().share(Duration::ZERO), 1.0);
 
     let (old, now) = (Instant::now(), Instant::now() + Duration::from_secs(3600));
     let mut fleet = fleet(10, old);
-    fleet[0].load = Load::new(Binding::Early, None, now);
+    fleet[0].load = Load::new(Binding::Early, None, old, now);
     for policy in Policy::ALL {
         let picker = Picker::new(policy, Zones::default(), window);
         // Nothing is in flight anywhere, so that all are equal.
@@ -203,7 +204,7 @@ fn new_endpoints_get_everything_where_there_are_no_others() {
     let now = Instant::now();
     let fleet = fleet(2, now);
     for policy in Policy::ALL {
-        let picker = Picker::new(policy, Zones::default(), SlowStart { window: Duration::from_secs(60) });
+        let picker = Picker::new(policy, Zones::default(), SlowStart::over(Duration::from_secs(60)));
         assert_eq!(counts(&picker, &fleet, now, 100).iter().sum::<usize>(), 100);
     }
 }
@@ -242,10 +243,10 @@ proptest! {
         seed in any::<u64>(),
     ) {
         let items: Vec<(usize, bool)> = open.iter().copied().enumerate().collect();
-        let sample = Sample::of(&items, |item, _| item.1.then_some(0), &mut Rng::with_seed(seed));
-        let mut indexes: Vec<usize> = sample.iter().map(|(item, _)| item.0).collect();
+        let sample = Sample::of(&items, |item, _| item.1, &mut Rng::with_seed(seed));
+        let mut indexes: Vec<usize> = sample.iter().map(|item| item.0).collect();
         prop_assert_eq!(indexes.len(), open.iter().filter(|open| **open).count().min(sample::CHOICES));
-        prop_assert!(sample.iter().all(|(item, _)| item.1));
+        prop_assert!(sample.iter().all(|item| item.1));
         indexes.sort_unstable();
         indexes.dedup();
         prop_assert_eq!(indexes.len(), sample.iter().count());
