@@ -186,7 +186,7 @@ impl Load {
 
     /// Takes over what the endpoint says of itself.
     fn learn(&self, report: &LoadReport, took: u64, now: u64) {
-        let execution = report.execution.as_nanos() as u64;
+        let execution = u64::try_from(report.execution.as_nanos()).unwrap_or(u64::MAX);
         if took < execution {
             // No call is answered before it has run: what comes as a report is an old one, kept by something between.
             self.doubted.store(now + DOUBT, Relaxed);
@@ -195,13 +195,13 @@ impl Load {
         if self.one_way() == 0 || one_way < self.one_way() {
             self.one_way.store(one_way, Relaxed);
         }
-        self.instances.store((report.running + report.free_slots).max(1), Relaxed);
+        self.instances.store(report.running.saturating_add(report.free_slots).max(1), Relaxed);
         self.gateways.store(report.gateways, Relaxed);
         self.learn_line(report);
         let line = self.line();
         // One slow run is no reason for more patience with the next.
         let longest = if line.largest.is_finite() { line.time(line.largest) } else { execution as f64 };
-        self.patience.store((PATIENCE * longest) as u64 + 2 * self.one_way(), Relaxed);
+        self.patience.store(((PATIENCE * longest) as u64).saturating_add(2 * self.one_way()), Relaxed);
         let made = now.saturating_sub(self.one_way());
         // What was on its way to the endpoint when it made the report is not in it. Among several gateways what waits
         // there is not told by whose it is, and what they send is estimated anyway.
@@ -209,15 +209,15 @@ impl Load {
             0.0 => self.rows.load(Relaxed).saturating_sub(report.waiting),
             _ => 0,
         };
-        self.outlook.store(Outlook::reported(report.waiting + unseen, made, &line).pack(), Relaxed);
+        self.outlook.store(Outlook::reported(report.waiting.saturating_add(unseen), made, &line).pack(), Relaxed);
         self.silent.store(0, Relaxed);
     }
 
     fn learn_line(&self, report: &LoadReport) {
-        let (run, row) = match report.run + report.row {
+        let (run, row) = match report.run.is_zero() && report.row.is_zero() {
             // It has not run often enough to tell the one from the other.
-            Duration::ZERO => (report.execution, Duration::ZERO),
-            _ => (report.run, report.row),
+            true => (report.execution, Duration::ZERO),
+            false => (report.run, report.row),
         };
         let [run, row] = [run, row].map(|time| u64::from((time.as_nanos() as f32).to_bits()));
         self.line.store(run << 32 | row, Relaxed);

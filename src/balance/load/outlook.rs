@@ -28,9 +28,7 @@ impl Line {
         let runs = if rows <= self.largest { 1.0 } else { (rows / self.largest).ceil() };
         self.run * runs + self.row * rows
     }
-}
 
-impl Line {
     /// What the largest run takes; what any takes where that is not known.
     pub fn full(&self) -> f64 {
         if self.largest.is_finite() { self.time(self.largest) } else { self.run }
@@ -40,7 +38,7 @@ impl Line {
 /// The state of the batcher: until when all its instances are taken, and what waits.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Outlook {
-    /// When the next run can begin, in nanoseconds of the endpoint's own zero.
+    /// When the next run can begin, in nanoseconds from the endpoint's zero.
     free: u64,
     /// Rows that wait for it.
     queued: f64,
@@ -65,13 +63,13 @@ impl Outlook {
             }
             let taken = self.queued.min(line.largest);
             self.queued -= taken;
-            self.free += (line.time(taken) / line.instances) as u64;
+            self.free = self.free.saturating_add((line.time(taken) / line.instances) as u64);
         }
         if self.free <= then && self.queued > 0.0 {
             let full = line.full() / line.instances;
             let runs = ((then - self.free) as f64 / full.max(1.0)).min((self.queued / line.largest).ceil());
             self.queued = (self.queued - runs * line.largest).max(0.0);
-            self.free += (runs * full) as u64;
+            self.free = self.free.saturating_add((runs * full) as u64);
         }
         self
     }
@@ -116,13 +114,14 @@ impl Outlook {
     /// Runs that what waits will fill before anything else can begin.
     #[inline]
     fn full_runs(&self, line: &Line) -> f64 {
-        if self.queued < line.largest { 0.0 } else { (self.queued / line.largest).floor() }
+        if self.queued < line.largest { 0.0 } else { f64::from((self.queued / line.largest) as u32) }
     }
 
     /// In one word, so that nobody reads half of it: 48 bits of time in units of 1.024 µs, which last nine years, and 16
     /// bits of parts of rows.
     pub(super) fn pack(self) -> u64 {
-        (self.free >> 10) << 16 | ((self.queued * PARTS).round() as u64).min(u64::from(u16::MAX))
+        let free = (self.free >> 10).min((1 << 48) - 1);
+        free << 16 | ((self.queued * PARTS).round() as u64).min(u64::from(u16::MAX))
     }
 
     #[inline]

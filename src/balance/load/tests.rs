@@ -206,6 +206,28 @@ fn among_several_gateways_a_seat_has_the_room_that_the_next_run_has() {
     assert_eq!(endpoint.load.seat(false, endpoint.at(5)).room, 3);
 }
 
+#[test]
+fn a_report_of_the_largest_numbers_there_are_is_only_a_bad_prediction() {
+    let (most, longest) = (u32::MAX, Duration::MAX);
+    let report = LoadReport {
+        waiting: most,
+        running: most,
+        free_slots: most,
+        execution: longest,
+        wait: longest,
+        run: longest,
+        row: longest,
+        gateways: most,
+    };
+    for binding in [Binding::Early, Binding::Late] {
+        let endpoint = Endpoint::new(binding).reported(0, 5, &report);
+        let sent = endpoint.load.start(most, endpoint.at(10));
+        assert!(endpoint.predicted(10) >= MILLIS(10));
+        assert!(endpoint.load.seat(false, endpoint.at(70_000)).free_in > 0.0);
+        endpoint.load.end(sent, Outcome::Answered(Some(&report)), endpoint.at(70_000));
+    }
+}
+
 proptest! {
     #[test]
     fn whatever_is_reported_and_sent_a_prediction_is_finite_and_what_is_in_flight_adds_up(
