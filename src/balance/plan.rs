@@ -6,6 +6,10 @@ use std::time::Duration;
 
 use super::load::Line;
 
+/// Rows that are laid out at most: those behind them change nothing of what can go now, unless more endpoints than that
+/// are idle at once, which the next plan sees to.
+const HORIZON: usize = 1024;
+
 /// An endpoint, as a plan sees it. Times are nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Seat {
@@ -83,7 +87,7 @@ impl Planner {
     /// open slot goes there now, beginning with the calls that have waited longest.
     pub fn next(&mut self, rows: usize, largest: usize, seats: &[Seat]) -> Decision {
         self.begin(seats);
-        for _ in 0..rows {
+        for _ in 0..rows.min(HORIZON) {
             let Some(to) = least(&self.ends) else { break };
             self.ends[to] = self.seats[to].add(largest);
         }

@@ -5,6 +5,7 @@
 //! whether predictions are any good, `seat` is how all of it looks to a plan.
 
 mod average;
+mod learn;
 mod outlook;
 mod seat;
 mod surprise;
@@ -27,12 +28,8 @@ const SILENT: u32 = 64;
 /// What a call costs in nanoseconds where nothing is known of an endpoint but that it owes an answer: more than any
 /// that is known, so that one call finds out (Finagle does the same).
 const UNKNOWN: f64 = 1e9;
-/// How many of the longest runs an endpoint may let pass without an answer until it is taken to be late.
-const PATIENCE: f64 = 2.0;
 /// An endpoint fails that costs its callers so many nanoseconds on average: a fiftieth of all calls at a penalty of 5 s.
 const FAILS: f64 = 100e6;
-/// How long reports are not believed, in nanoseconds, after one that cannot be of the call that it came with.
-const DOUBT: u64 = 60_000_000_000;
 
 /// When a gateway decides which endpoint gets a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -182,49 +179,6 @@ impl Load {
             }
             Outcome::Abandoned => self.round_trip.at_least(took as f64, at),
         }
-    }
-
-    /// Takes over what the endpoint says of itself.
-    fn learn(&self, report: &LoadReport, took: u64, now: u64) {
-        let execution = u64::try_from(report.execution.as_nanos()).unwrap_or(u64::MAX);
-        if took < execution {
-            // No call is answered before it has run: what comes as a report is an old one, kept by something between.
-            self.doubted.store(now + DOUBT, Relaxed);
-        }
-        let one_way = (took.saturating_sub(execution) / 2).max(1);
-        if self.one_way() == 0 || one_way < self.one_way() {
-            self.one_way.store(one_way, Relaxed);
-        }
-        self.instances.store(report.running.saturating_add(report.free_slots).max(1), Relaxed);
-        self.gateways.store(report.gateways, Relaxed);
-        self.learn_line(report);
-        let line = self.line();
-        // One slow run is no reason for more patience with the next.
-        let longest = if line.largest.is_finite() { line.time(line.largest) } else { execution as f64 };
-        self.patience.store(((PATIENCE * longest) as u64).saturating_add(2 * self.one_way()), Relaxed);
-        let made = now.saturating_sub(self.one_way());
-        // What was on its way to the endpoint when it made the report is not in it. Among several gateways what waits
-        // there is not told by whose it is, and what they send is estimated anyway.
-        let unseen = match self.others() {
-            0.0 => self.rows.load(Relaxed).saturating_sub(report.waiting),
-            _ => 0,
-        };
-        self.outlook.store(Outlook::reported(report.waiting.saturating_add(unseen), made, &line).pack(), Relaxed);
-        self.silent.store(0, Relaxed);
-    }
-
-    fn learn_line(&self, report: &LoadReport) {
-        let (run, row) = match report.run.is_zero() && report.row.is_zero() {
-            // It has not run often enough to tell the one from the other.
-            true => (report.execution, Duration::ZERO),
-            false => (report.run, report.row),
-        };
-        let [run, row] = [run, row].map(|time| u64::from((time.as_nanos() as f32).to_bits()));
-        self.line.store(run << 32 | row, Relaxed);
-    }
-
-    fn unreported(&self) {
-        let _ = self.silent.fetch_update(Relaxed, Relaxed, |silent| Some(silent.saturating_add(1)));
     }
 
     /// When a call of so many rows would be answered that is sent now, as far as can be told, counted from now; with
