@@ -69,6 +69,8 @@ pub struct Tactics {
     pub traits: ArcSwap<Traits>,
     /// The largest answer.
     pub message_size: usize,
+    /// From when the times of its members are counted.
+    pub zero: Instant,
     /// What was tried again, and why.
     pub extra: Extra,
 }

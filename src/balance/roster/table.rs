@@ -125,7 +125,7 @@ impl Model {
                 let address = station.backend.address;
                 let same = |member: &&Arc<Member>| Arc::ptr_eq(&member.endpoint, station.endpoint());
                 let kept = before.and_then(|model| model.members.get(&address)).filter(same).cloned();
-                let new = || Arc::new(Member::new(station.endpoint().clone(), known.largest, now));
+                let new = || Arc::new(Member::new(station.endpoint().clone(), known.largest, tactics.zero, now));
                 (address, kept.unwrap_or_else(new))
             })
             .collect();
@@ -169,6 +169,7 @@ fn tactics(name: &ModelName, rules: &RosterRules, now: Instant) -> Tactics {
         hedging: Hedging::new(now),
         traits: Default::default(),
         message_size: rules.endpoint.message_size,
+        zero: now,
         extra: Default::default(),
     }
 }
