@@ -136,7 +136,7 @@ fn main() {
     let rounds = if arguments.iter().any(|argument| argument == "--short") { 5 } else { 50 };
     for policy in Policy::ALL {
         let bound = (policy == Policy::ExpectedCompletion).then_some(PICK);
-        said(&format!("{policy} over {ENDPOINTS} endpoints"), measure(rounds, 100_000, pick(policy)), bound);
+        said(&format!("{policy} over {ENDPOINTS} endpoints"), measure(rounds * 5, 10_000, pick(policy)), bound);
     }
-    said(&format!("a plan for {WAITING} calls over {SEATS} endpoints"), measure(rounds, 1000, plan()), Some(PLAN));
+    said(&format!("a plan for {WAITING} calls over {SEATS} endpoints"), measure(rounds * 5, 100, plan()), Some(PLAN));
 }

@@ -121,7 +121,7 @@ impl Scenario {
             seconds: 20.0,
         };
         // As many calls in all, so that large fleets do not take all the time there is.
-        scenario.seconds = (90_000.0 / scenario.rate(0)).clamp(1.5, 60.0);
+        scenario.seconds = (90_000.0 / scenario.rate(0)).clamp(0.75, 60.0);
         scenario
     }
 

@@ -34,6 +34,7 @@ impl Stamped {
         (value, kept(now.saturating_sub(self.at.load(Relaxed))))
     }
 
+    #[inline]
     fn is_unset(&self) -> bool {
         f64::from_bits(self.value.load(Relaxed)).is_nan()
     }
@@ -56,6 +57,7 @@ impl PeakAverage {
         self.0.write(next, now);
     }
 
+    #[inline]
     pub(super) fn is_known(&self) -> bool {
         !self.0.is_unset()
     }
@@ -87,6 +89,7 @@ impl Failing {
         }
     }
 
+    #[inline]
     pub(super) fn at(&self, now: u64) -> f64 {
         if self.0.is_unset() {
             return 0.0;

@@ -194,12 +194,14 @@ impl Load {
         self.is_predictable_at(self.nanos(now))
     }
 
+    #[inline]
     fn is_predictable_at(&self, now: u64) -> bool {
         self.reports() && !self.is_doubted(now) && !self.surprise.is_large()
     }
 
     /// Whether its round trips are all that is known of it, and are known. One that has only failed, or has not answered
     /// yet, is set apart from all others on any scale.
+    #[inline]
     pub(super) fn is_only_measured(&self, now: u64) -> bool {
         !self.is_predictable_at(now) && self.round_trip.is_known() && self.failing.at(now) < FAILS
     }
@@ -231,17 +233,20 @@ impl Load {
         self.outlook(&line).completion(rows, now + one_way, &line) + 2.0 * one_way as f64
     }
 
+    #[inline]
     fn outlook(&self, line: &Line) -> Outlook {
         Outlook::unpack(self.outlook.load(Relaxed)).at_least(self.rows.load(Relaxed), line)
     }
 
     /// How long it has owed an answer beyond what runs take. What is late by so much is as likely as not to be late by
     /// as much again.
+    #[inline]
     fn overdue(&self, now: u64) -> f64 {
-        self.quiet(now).saturating_sub(self.patience.load(Relaxed)) as f64
+        self.quiet(now).saturating_sub(self.patience.load(Relaxed)) as i64 as f64
     }
 
     /// For how long nothing has come, though something was in flight.
+    #[inline]
     fn quiet(&self, now: u64) -> u64 {
         match self.calls.load(Relaxed) {
             0 => 0,
@@ -250,6 +255,7 @@ impl Load {
     }
 
     /// Calls in flight from here.
+    #[inline]
     pub fn calls(&self) -> u32 {
         self.calls.load(Relaxed)
     }
@@ -260,21 +266,25 @@ impl Load {
     }
 
     /// Whether it says with its answers how busy it is.
+    #[inline]
     pub fn reports(&self) -> bool {
         self.silent.load(Relaxed) < SILENT
     }
 
+    #[inline]
     fn is_doubted(&self, now: u64) -> bool {
         now < self.doubted.load(Relaxed)
     }
 
     /// What a run takes there, by its rows, as it said last.
+    #[inline]
     pub fn line(&self) -> Line {
         let packed = self.line.load(Relaxed);
         let [run, row] = [(packed >> 32) as u32, packed as u32].map(|bits| f64::from(f32::from_bits(bits)));
         Line { run, row, largest: self.largest, instances: f64::from(self.instances.load(Relaxed)) }
     }
 
+    #[inline]
     fn one_way(&self) -> u64 {
         self.one_way.load(Relaxed)
     }
@@ -290,6 +300,7 @@ impl Load {
     }
 
     /// How long ago it was found, in nanoseconds.
+    #[inline]
     pub(super) fn age(&self, now: u64) -> u64 {
         now.saturating_sub(self.joined)
     }

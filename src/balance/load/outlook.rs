@@ -85,7 +85,10 @@ impl Outlook {
     /// Set right by rows that were sent and not answered: what cannot be running waits.
     #[inline]
     pub(super) fn at_least(mut self, rows: u32, line: &Line) -> Outlook {
-        self.queued = self.queued.max(f64::from(rows) - line.largest * line.instances);
+        let waiting = f64::from(rows) - line.largest * line.instances;
+        if waiting > self.queued {
+            self.queued = waiting;
+        }
         self
     }
 
@@ -108,7 +111,7 @@ impl Outlook {
             0.0 => (0.0, outlook.queued),
             before => (before * line.full() / line.instances, outlook.queued - before * line.largest),
         };
-        outlook.free.saturating_sub(then) as f64 + wait + line.time(beside + f64::from(rows))
+        outlook.free.saturating_sub(then) as i64 as f64 + wait + line.time(beside + f64::from(rows))
     }
 
     /// Runs that what waits will fill before anything else can begin.
@@ -126,6 +129,6 @@ impl Outlook {
 
     #[inline]
     pub(super) fn unpack(packed: u64) -> Outlook {
-        Outlook { free: packed >> 16 << 10, queued: (packed & u64::from(u16::MAX)) as f64 / PARTS }
+        Outlook { free: packed >> 16 << 10, queued: f64::from(packed as u16) / PARTS }
     }
 }

@@ -27,6 +27,7 @@ impl Surprise {
         self.large.store(off > LARGE * mean, Relaxed);
     }
 
+    #[inline]
     pub(super) fn is_large(&self) -> bool {
         self.large.load(Relaxed)
     }
