@@ -63,15 +63,15 @@ impl Outcomes {
         Outcomes { names: scenarios.iter().map(|scenario| scenario.name.clone()).collect(), runs }
     }
 
-    pub fn scenarios(&self) -> impl Iterator<Item = &str> {
+    fn scenarios(&self) -> impl Iterator<Item = &str> {
         self.names.iter().map(String::as_str)
     }
 
-    pub fn runs(&self, scenario: &str, rule: Rule) -> &[Summary] {
+    fn runs(&self, scenario: &str, rule: Rule) -> &[Summary] {
         self.runs.get(&(scenario.to_owned(), rule.name())).map_or(&[], Vec::as_slice)
     }
 
-    pub fn ratio(&self, scenario: &str, rule: Rule, to: Rule, figure: fn(&Summary) -> f64) -> Option<Ratio> {
+    fn ratio(&self, scenario: &str, rule: Rule, to: Rule, figure: fn(&Summary) -> f64) -> Option<Ratio> {
         let (runs, base) = (self.runs(scenario, rule), self.runs(scenario, to));
         (!runs.is_empty() && !base.is_empty()).then(|| Ratio::of(runs, base, figure))
     }
