@@ -80,6 +80,11 @@ impl Load {
         }
     }
 
+    /// So many rows are run at once there.
+    pub fn runs_at_once(&self, largest: u32) {
+        self.largest.store(largest, Relaxed);
+    }
+
     /// A call of so many rows is sent now. Whoever says so says how it ended, once.
     pub fn start(&self, rows: u32, now: Instant) {
         let at = self.nanos(now);

@@ -257,9 +257,27 @@ impl Inner {
         self.changes.send_modify(|changes| *changes += 1);
     }
 
+    /// An endpoint has come up, or come back: who was ejected there is worth a probe.
+    fn connected(&self, endpoint: &Endpoint) {
+        let now = now();
+        let table = self.table.load();
+        let members = table.members_at(endpoint.address()).map(|(_, member)| member);
+        members.for_each(|member| member.breaker.reconnected(now));
+        self.dirty.notify_one();
+    }
+
+    /// What an endpoint is known to have.
+    fn told_at(&self, endpoint: &Endpoint) -> Vec<Told> {
+        let stations = self.stations();
+        let census = stations.get(&endpoint.address()).map(|station| &station.census);
+        census.into_iter().flat_map(|census| census.models.values().flatten().cloned()).collect()
+    }
+
     /// What a survey found. Tells those who keep the table.
-    fn surveyed(&self, address: SocketAddr, census: Census) {
-        if let Some(station) = self.stations().get_mut(&address)
+    fn surveyed(&self, endpoint: &Arc<Endpoint>, census: Census) {
+        // Another may have come to the same address meanwhile, of which this says nothing.
+        if let Some(station) = self.stations().get_mut(&endpoint.address())
+            && Arc::ptr_eq(station.endpoint(), endpoint)
             && station.census != census
         {
             station.census = census;
