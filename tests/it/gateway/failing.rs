@@ -7,15 +7,17 @@ use h2::Reason;
 use infergate::wire::proto::inference as proto;
 use tonic::Code;
 
-use super::{Callers, call, code, more_answers, worker};
+use super::{Callers, call, code, freed, more_answers, worker};
 use crate::harness::{
     Deed, Fronting, INFER, Model, Part, Serving, Standing, echo, eventually, framed, tensor, within,
 };
 use infergate::tensor::DType;
 
+/// Two backends, which get calls by turns.
 async fn pair(one: &Part, other: &Part) -> (Standing, Standing, Fronting) {
     let (one, other) = (Standing::of(one).await, Standing::of(other).await);
-    let fronting = Fronting::of(&[one.address(), other.address()]).await;
+    let by_turns = |config: &mut infergate::config::Config| config.balance.policy = "round-robin".to_owned();
+    let fronting = Fronting::with(&[one.address(), other.address()], by_turns).await;
     (one, other, fronting)
 }
 
@@ -29,6 +31,7 @@ async fn a_worker_that_dies_under_load_is_not_noticed_by_callers_of_a_pure_model
     more_answers(&fronting, 50).await;
     let address = dies.grpc();
     dies.kill();
+    freed(address).await;
     more_answers(&fronting, 100).await;
     let back = Serving::with([model()], |config| config.listen = address).await;
     let calls_back = async || back.totals().answered > 20;
@@ -57,7 +60,9 @@ async fn a_worker_that_dies_under_load_costs_a_model_that_must_run_once_only_wha
     assert!(ends.keys().all(|end| end.starts_with("Unavailable: backend ")), "{ends:?}");
     assert!(ends.values().sum::<usize>() <= 8, "{ends:?}");
     let totals = fronting.finish().await;
-    assert_eq!(one.taken().len() + other.taken().len(), (totals.answered + totals.failed) as usize);
+    // Some may have been on their way to who died.
+    let ran = (one.taken().len() + other.taken().len()) as u64;
+    assert!(totals.answered <= ran && ran <= totals.accepted, "{ran} ran: {totals:?}");
     drop(stays);
 }
 
@@ -293,6 +298,7 @@ async fn another_backend_at_the_same_address_is_asked_anew() {
     let fronting = Fronting::of(&[old.grpc()]).await;
     let address = old.grpc();
     old.kill();
+    freed(address).await;
     let new = Serving::with([Model::identity("other", DType::Fp32, &[crate::harness::FREE])], |config| {
         config.listen = address;
     })

@@ -3,7 +3,7 @@
 use infergate::config::Period;
 use tonic::Code;
 
-use super::{Callers, more_answers, worker};
+use super::{Callers, freed, more_answers, worker};
 use crate::harness::{
     Deed, Fronting, Gate, INFER, Model, Part, Serving, Standing, echo, eventually, framed, within,
 };
@@ -89,13 +89,7 @@ async fn a_gateway_that_is_dropped_leaves_no_connection_behind() {
     fronting.kill();
     let address = backend.address();
     drop(backend);
-    let mut bound = None;
-    eventually("the backend's port is free", async || {
-        bound = tokio::net::TcpListener::bind(address).await.ok();
-        bound.is_some()
-    })
-    .await;
-    drop(bound);
+    freed(address).await;
     let backend = Standing::at(address, &part).await;
     let before = part.connections();
     tokio::time::sleep(std::time::Duration::from_millis(500)).await;

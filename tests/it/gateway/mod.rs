@@ -8,6 +8,7 @@ mod models;
 mod time;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -74,6 +75,11 @@ impl Callers {
 async fn more_answers(fronting: &Fronting, count: u64) {
     let before = fronting.totals().answered;
     eventually("calls are answered", async || fronting.totals().answered >= before + count).await;
+}
+
+/// Waits until nobody listens there any more.
+async fn freed(address: SocketAddr) {
+    eventually("the port is free", async || std::net::TcpListener::bind(address).is_ok()).await;
 }
 
 fn code<T: std::fmt::Debug>(result: &Result<T, Status>) -> Code {

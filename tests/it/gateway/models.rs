@@ -8,7 +8,7 @@ use infergate::wire::proto::health::HealthCheckRequest;
 use infergate::wire::proto::inference as proto;
 use tonic::{Code, Status};
 
-use super::{call, code, worker};
+use super::{call, code, freed, worker};
 use crate::harness::{
     Deed, FREE, Fronting, Model, Oip, Part, Serving, Standing, echo, echo_of, echoed, eventually, within,
 };
@@ -68,7 +68,8 @@ async fn what_some_have_and_none_serves_is_unavailable_with_the_reason() {
 async fn calls_go_where_their_version_is_and_any_serves_those_that_name_none() {
     let old = worker([Model::echo().versions(&[1])]).await;
     let new = worker([Model::echo().versions(&[1, 2]).settings("versions = \"all\"")]).await;
-    let fronting = Fronting::of(&[old.grpc(), new.grpc()]).await;
+    let by_turns = |config: &mut infergate::config::Config| config.balance.policy = "round-robin".to_owned();
+    let fronting = Fronting::with(&[old.grpc(), new.grpc()], by_turns).await;
     let mut client = fronting.oip().await;
     for _ in 0..20 {
         assert_eq!(infer(&mut client, "echo", "2").await.unwrap().model_version, "2");
@@ -174,6 +175,7 @@ async fn the_gateway_is_ready_from_its_first_backend_on_and_stays_so_when_all_ar
     assert_eq!(within(watch.message()).await.unwrap().unwrap().status(), ServingStatus::Serving);
     let address = worker.grpc();
     worker.kill();
+    freed(address).await;
     assert_eq!(within(watch.message()).await.unwrap().unwrap().status(), ServingStatus::NotServing);
     assert_eq!(health(&mut client, "").await, ServingStatus::Serving);
     assert_eq!(fronting.get("/readyz").await.0, 200);
@@ -211,10 +213,11 @@ async fn backends_that_do_not_list_their_models_are_asked_by_name_and_stay_known
     })
     .await
     .unwrap();
-    eventually("it was asked", async || fronting.endpoint(backend.address()).await["surveyed"] == true).await;
     let mut client = fronting.oip().await;
-    let status = infer(&mut client, "nobody", "").await.unwrap_err();
-    assert_eq!(status.code(), Code::NotFound);
+    eventually("it was asked", async || {
+        code(&infer(&mut client.clone(), "nobody", "").await) == Code::NotFound
+    })
+    .await;
     let began = std::time::Instant::now();
     // Over several surveys.
     while began.elapsed() < std::time::Duration::from_secs(3) {
