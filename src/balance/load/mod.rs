@@ -85,6 +85,14 @@ impl Load {
         self.largest.store(largest, Relaxed);
     }
 
+    /// It was lost and is back: what is behind the connection may be another process, or is so over another way. What it
+    /// failed and how long it took say nothing any more; otherwise it would get no calls for most of a minute while the
+    /// others drown. One that fails again is for its breaker.
+    pub fn begin_anew(&self) {
+        self.round_trip.forget();
+        self.failing.forget();
+    }
+
     /// A call of so many rows is sent now. Whoever says so says how it ended, once.
     pub fn start(&self, rows: u32, now: Instant) {
         let at = self.nanos(now);

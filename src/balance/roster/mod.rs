@@ -31,7 +31,7 @@ use table::Table;
 use super::endpoint::{Connectivity, Dial, Endpoint, Rules};
 use super::member::Member;
 use super::now;
-use super::pick::{Policy, SlowStart, Zones};
+use super::pick::{Candidate, Policy, SlowStart, Zones};
 use super::pool::{Pool, Traits};
 use crate::discover::{Backends, Change, Guard, Store};
 use crate::error::{Error, Kind, Result};
@@ -262,7 +262,10 @@ impl Inner {
         let now = now();
         let table = self.table.load();
         let members = table.members_at(endpoint.address()).map(|(_, member)| member);
-        members.for_each(|member| member.breaker.reconnected(now));
+        for member in members {
+            member.breaker.reconnected(now);
+            member.load().begin_anew();
+        }
         self.dirty.notify_one();
     }
 

@@ -46,7 +46,7 @@ fn always(told: &Told, weather: &Weather) -> Result<(), String> {
     let idle: Vec<usize> = (0..network::BACKENDS)
         .filter(|backend| !told.runs.iter().any(|run| run.backend == *backend && run.at >= calm))
         .collect();
-    require(idle.is_empty(), || format!("no calls any more for {idle:?}\n{weather:?}"))
+    require(idle.is_empty(), || format!("no calls any more for {idle:?}: {}\n{weather:?}", told.seen))
 }
 
 #[test]

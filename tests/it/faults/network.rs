@@ -51,7 +51,6 @@ pub struct Ran {
 /// How one call ended.
 #[derive(Debug, Clone)]
 pub struct Outcome {
-    pub call: u32,
     pub began: Duration,
     pub at: Duration,
     pub deadline: Duration,
@@ -64,6 +63,8 @@ pub struct Told {
     pub calls: usize,
     pub runs: Vec<Ran>,
     pub outcomes: Vec<Outcome>,
+    /// How the backends were seen at the end.
+    pub seen: String,
 }
 
 type Log = Arc<Mutex<Told>>;
@@ -177,6 +178,7 @@ async fn call(addresses: Vec<SocketAddr>, away: std::ops::Range<Duration>, end: 
         calls.spawn(one(stages.clone(), target.clone(), number, time, start, log.clone()));
         sleep(PAUSE).await;
     }
+    log.lock().unwrap().seen = serde_json::to_string(&roster.listing(Instant::now().into_std())).unwrap();
     let last = Instant::now() + Duration::from_secs(10);
     tokio::select! {
         _ = async { while calls.join_next().await.is_some() {} } => {}
@@ -210,7 +212,6 @@ async fn one(
         Err(error) => Some(format!("{}: {error}", error.kind().name())),
     };
     let outcome = Outcome {
-        call,
         began: began - start,
         at: start.elapsed(),
         deadline: deadline - start,

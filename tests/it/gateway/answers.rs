@@ -1,6 +1,7 @@
 //! Calls and their answers, as they are without a gateway.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use bytes::Bytes;
 use infergate::tensor::DType;
@@ -13,28 +14,26 @@ use tonic::Code;
 
 use super::{Callers, more_answers, worker};
 use crate::harness::{
-    Deed, FREE, Fronting, INFER, Model, PREDICT, Part, STREAM_INFER, Serving, Standing, echo, echoed, floats, framed,
-    raw, tensor, unframed, within,
+    Deed, FREE, Fronting, INFER, Model, PREDICT, Part, STREAM_INFER, Standing, Taken, echo, echoed, floats, framed, raw,
+    tensor, unframed, within,
 };
 
 #[tokio::test]
 async fn calls_spread_over_all_backends() {
-    let mut workers = Vec::new();
-    let models: Vec<Model> = (0..3).map(|_| Model::echo()).collect();
-    for model in &models {
-        workers.push(worker([model.clone()]).await);
+    let slow = |taken: &Taken| Deed::After(Duration::from_millis(5), Box::new(Deed::Answer(taken.echo())));
+    let parts: Vec<Part> = (0..3).map(|_| Part::of(true, slow)).collect();
+    let mut backends = Vec::new();
+    for part in &parts {
+        backends.push(Standing::of(part).await);
     }
-    let fronting = Fronting::of(&workers.iter().map(Serving::grpc).collect::<Vec<_>>()).await;
+    let fronting = Fronting::of(&backends.iter().map(Standing::address).collect::<Vec<_>>()).await;
     let callers = Callers::of(&fronting, 12).await;
     more_answers(&fronting, 600).await;
     let ends = callers.rest().await;
     assert_eq!(ends.keys().collect::<Vec<_>>(), ["answered"], "{ends:?}");
-    let runs: Vec<usize> = models.iter().map(|model| model.log().runs()).collect();
+    let runs: Vec<usize> = parts.iter().map(|part| part.taken().len()).collect();
     assert!(runs.iter().all(|one| *one * 10 >= runs.iter().sum::<usize>()), "{runs:?}");
     fronting.finish().await;
-    for worker in workers {
-        worker.finish().await;
-    }
 }
 
 /// An answer without what says when and where it was made.
