@@ -84,7 +84,7 @@ impl Outgoing {
         let answer = reply.and_then(|reply| self.understood(reply, endpoint.name(), began));
         match &answer {
             Ok((_, report)) => sent.answered(report.as_ref(), now()),
-            Err(failed) => sent.failed(&failed.error, now()),
+            Err(failed) => sent.failed(&said(&failed.error), now()),
         }
         answer.map(|(response, _)| response)
     }
@@ -113,6 +113,15 @@ impl Outgoing {
             execution: execution(backend, self.rows, began, report.unwrap_or_default()),
         };
         Ok((response, report))
+    }
+}
+
+/// A failure as it is held against the endpoint that told it. Who says itself that the deadline has passed is alive and has
+/// too much to do; silence, which only our own timer finds, is something else.
+fn said(error: &Error) -> Error {
+    match error.kind() {
+        Kind::Late => Error::new(Kind::Overloaded, error.message().to_owned()),
+        _ => error.clone(),
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use futures_util::future::{Either, select};
+use futures_util::future::{Either, select, select_all};
 use smallvec::SmallVec;
 use tokio::time::{sleep, sleep_until};
 
@@ -97,6 +97,9 @@ pub struct Pool {
 /// Endpoints at which a call has failed.
 type Tried = SmallVec<[Arc<Endpoint>; 2]>;
 
+/// A call waits so often for endpoints whose connections are being replaced, each time for the first of them.
+const RENEWALS: usize = 3;
+
 /// So much of what is known of how busy the fleet is comes from the last look.
 const LOOK: f64 = 0.3;
 
@@ -161,8 +164,14 @@ impl Pool {
         let began = now();
         self.tactics.budget.deposit(began);
         let (mut tried, mut number) = (Tried::new(), 1);
+        let mut last: Option<Failed> = None;
         loop {
-            let sent = self.pick(&tried, call.rows)?;
+            let sent = match (self.place(&tried, call.rows).await, last) {
+                (Ok(sent), _) => sent,
+                // That nobody else is there says less than what the one who was asked said.
+                (Err(_), Some(failed)) => return Err(self.final_of(failed, number - 1)),
+                (Err(nobody), None) => return Err(nobody),
+            };
             tried.push(sent.member.endpoint.clone());
             stamp(&request, Stage::Pick);
             let answer = self.attempt(&call, sent, &mut number, &mut tried).await;
@@ -178,13 +187,17 @@ impl Pool {
             match self.next(&failed, &call, number) {
                 Next::Again { after } if after.is_zero() => {}
                 Next::Again { after } => sleep(after).await,
-                // It was tried more than once: whoever is in front need not do the same.
-                Next::GiveUp(_) if number > 1 => return Err(failed.error.never_again()),
-                Next::GiveUp(_) => return Err(failed.error),
+                Next::GiveUp(_) => return Err(self.final_of(failed, number)),
             }
+            last = Some(failed);
             number += 1;
             self.tactics.extra.retries.fetch_add(1, Relaxed);
         }
+    }
+
+    /// The failure of a call that was tried so often. More than once, whoever is in front need not do the same.
+    fn final_of(&self, failed: Failed, attempts: u32) -> Error {
+        if attempts > 1 { failed.error.never_again() } else { failed.error }
     }
 
     fn next(&self, failed: &Failed, call: &Outgoing, number: u32) -> Next {
@@ -214,6 +227,26 @@ impl Pool {
         open.take(8).map(|member| member.load().predicted(rows, now)).min().unwrap_or_default()
     }
 
+    /// An endpoint that takes the call. Where there is none but one whose connection is being replaced, that is waited for.
+    async fn place(&self, tried: &Tried, rows: u32) -> Result<Sent> {
+        let mut picked = self.pick(tried, rows);
+        for _ in 0..RENEWALS {
+            if picked.is_ok() {
+                break;
+            }
+            let members = self.members.load_full();
+            let is_tried = |member: &Arc<Member>| tried.iter().any(|endpoint| Arc::ptr_eq(endpoint, &member.endpoint));
+            let renewing = members.iter().filter(|member| !is_tried(member) && member.endpoint.is_renewing());
+            let renewals: Vec<_> = renewing.map(|member| Box::pin(member.endpoint.renewed())).collect();
+            if renewals.is_empty() {
+                break;
+            }
+            select_all(renewals).await;
+            picked = self.pick(tried, rows);
+        }
+        picked
+    }
+
     /// An endpoint that takes the call, other than those that were tried.
     fn pick(&self, tried: &Tried, rows: u32) -> Result<Sent> {
         let now = now();
@@ -241,7 +274,9 @@ impl Pool {
         self.due.load().as_ref()?;
         let member = self.due.swap(None)?;
         let is_tried = tried.iter().any(|endpoint| Arc::ptr_eq(endpoint, &member.endpoint));
-        if is_tried { None } else { member.enter(rows, now) }
+        // Since it was found to be due it may have been taken away.
+        let is_member = self.members.load().iter().any(|known| Arc::ptr_eq(known, &member));
+        if is_tried || !is_member { None } else { member.enter(rows, now) }
     }
 
     fn nobody(&self, members: &Members, now: Instant) -> Error {

@@ -12,6 +12,8 @@ mod deadlines;
 mod discover;
 mod drain;
 mod engine;
+mod faults;
+mod gateway;
 mod harness;
 mod health;
 mod layout;

@@ -1,80 +1,15 @@
 //! TLS on the calls' port.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use infergate::config::Config;
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
-use tempfile::TempDir;
+use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tonic::Code;
 
-use crate::harness::{INFER, Model, Raw, Serving, Wire, echo, framed, within};
-
-/// An authority and what it has signed, as files.
-struct Authority {
-    folder: TempDir,
-    issuer: Issuer<'static, KeyPair>,
-}
-
-/// A certificate and its key.
-struct Signed {
-    cert: PathBuf,
-    key: PathBuf,
-}
-
-impl Authority {
-    fn new() -> Authority {
-        let folder = tempfile::tempdir().unwrap();
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().unwrap();
-        let own = params.self_signed(&key).unwrap();
-        std::fs::write(folder.path().join("ca.crt"), own.pem()).unwrap();
-        Authority { folder, issuer: Issuer::new(params, key) }
-    }
-
-    fn certificate(&self) -> PathBuf {
-        self.folder.path().join("ca.crt")
-    }
-
-    fn sign(&self, name: &str) -> Signed {
-        let key = KeyPair::generate().unwrap();
-        let cert = CertificateParams::new(vec!["localhost".to_owned()]).unwrap().signed_by(&key, &self.issuer).unwrap();
-        let file = |end: &str, text: String| {
-            let path = self.folder.path().join(format!("{name}.{end}"));
-            std::fs::write(&path, text).unwrap();
-            path
-        };
-        Signed { cert: file("crt", cert.pem()), key: file("key", key.serialize_pem()) }
-    }
-
-    /// How a client of this authority connects, with these protocols to offer.
-    fn client(&self, identity: Option<&Signed>, protocols: &[&[u8]]) -> TlsConnector {
-        let mut roots = RootCertStore::empty();
-        roots.add(certificate(&self.certificate())).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        let builder = builder.with_root_certificates(roots);
-        let mut config = match identity {
-            None => builder.with_no_client_auth(),
-            Some(Signed { cert, key }) => builder
-                .with_client_auth_cert(vec![certificate(cert)], PrivateKeyDer::from_pem_file(key).unwrap())
-                .unwrap(),
-        };
-        config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
-        TlsConnector::from(Arc::new(config))
-    }
-}
-
-fn certificate(file: &Path) -> CertificateDer<'static> {
-    CertificateDer::from_pem_file(file).unwrap()
-}
+use crate::harness::{Authority, INFER, Model, Raw, Serving, Signed, Wire, echo, framed, within};
 
 async fn connect(serving: &Serving, connector: TlsConnector) -> std::io::Result<TlsStream<TcpStream>> {
     let stream = within(TcpStream::connect(serving.grpc())).await?;

@@ -39,6 +39,17 @@ pub(super) struct Connection {
     driver: JoinHandle<()>,
 }
 
+/// How a connection ended.
+#[derive(Debug)]
+pub(super) struct End {
+    /// Why.
+    pub(super) why: String,
+    /// Whether the backend closed it as one does that is well: then another may come up at once.
+    pub(super) is_clean: bool,
+}
+
+const CLOSED: &str = "the backend closed the connection";
+
 /// What a connection's task and its calls share.
 struct Shared {
     is_open: AtomicBool,
@@ -52,11 +63,11 @@ struct Shared {
 }
 
 impl Connection {
-    /// Dials `to`. Why it ended is told to `ended`, once.
+    /// Dials `to`, until the backend has given a sign of life. How it ends is told to `ended`, once.
     pub(super) async fn dial(
         to: &Destination,
         endpoint: &Endpoint,
-        ended: impl FnOnce(String) + Send + 'static,
+        ended: impl FnOnce(End) + Send + 'static,
     ) -> Result<Connection, String> {
         let rules = endpoint.rules.clone();
         let dialled = timeout(rules.connect_timeout, async {
@@ -70,7 +81,9 @@ impl Connection {
                 .initial_connection_window_size(window)
                 .max_frame_size(MAX_FRAME)
                 .max_header_list_size(MAX_HEADERS);
-            let (requests, connection) = builder.handshake(stream).await.map_err(io::Error::other)?;
+            let (requests, mut connection) = builder.handshake(stream).await.map_err(io::Error::other)?;
+            // A kernel accepts connections also for a process that is frozen; only its SETTINGS say that it is there.
+            heard(&mut connection, &pulse).await?;
             Ok::<_, io::Error>((requests, connection, pulse))
         });
         let (requests, connection, pulse) = match dialled.await {
@@ -127,6 +140,18 @@ impl Connection {
     }
 }
 
+/// Reads and writes until the first byte has come.
+async fn heard(connection: &mut client::Connection<Heard, Bytes>, pulse: &Pulse) -> io::Result<()> {
+    let mut connection = Pin::new(connection);
+    std::future::poll_fn(|cx| match connection.as_mut().poll(cx) {
+        Poll::Ready(Ok(())) => Poll::Ready(Err(io::Error::other(CLOSED))),
+        Poll::Ready(Err(error)) => Poll::Ready(Err(io::Error::other(error))),
+        Poll::Pending if pulse.has_beaten() => Poll::Ready(Ok(())),
+        Poll::Pending => Poll::Pending,
+    })
+    .await
+}
+
 impl Drop for Connection {
     fn drop(&mut self) {
         self.driver.abort();
@@ -162,7 +187,8 @@ impl Drop for Owed {
     }
 }
 
-/// When a connection was last heard of, or last had nothing to wait for: nanoseconds since its beginning.
+/// When a connection was last heard of, or last had nothing to wait for: nanoseconds since its beginning and one, or zero
+/// before the first time.
 #[derive(Clone)]
 struct Pulse(Arc<(Instant, AtomicU64)>);
 
@@ -173,11 +199,15 @@ impl Pulse {
 
     fn beat(&self, now: Instant) {
         let since = now.saturating_duration_since(self.0.0).as_nanos() as u64;
-        self.0.1.fetch_max(since, Relaxed);
+        self.0.1.fetch_max(since + 1, Relaxed);
+    }
+
+    fn has_beaten(&self) -> bool {
+        self.0.1.load(Relaxed) > 0
     }
 
     fn last(&self) -> Instant {
-        self.0.0 + Duration::from_nanos(self.0.1.load(Relaxed))
+        self.0.0 + Duration::from_nanos(self.0.1.load(Relaxed).saturating_sub(1))
     }
 }
 
@@ -216,17 +246,19 @@ struct Driven {
 
 impl Driven {
     /// Reads and writes until it ends; says why it did.
-    async fn drive(self, mut connection: client::Connection<Heard, Bytes>) -> String {
+    async fn drive(self, mut connection: client::Connection<Heard, Bytes>) -> End {
         let ping = connection.ping_pong().expect("it is taken once");
-        let why = tokio::select! {
+        let end = tokio::select! {
             ended = connection => match ended {
-                Ok(()) => "the backend closed the connection".to_owned(),
-                Err(error) => error.to_string(),
+                Ok(()) => End { why: CLOSED.to_owned(), is_clean: true },
+                Err(error) => End { why: error.to_string(), is_clean: false },
             },
-            () = self.watch(ping) => format!("no answer to a ping within {:?}", self.rules.ping_timeout),
+            () = self.watch(ping) => {
+                End { why: format!("no answer to a ping within {:?}", self.rules.ping_timeout), is_clean: false }
+            }
         };
         self.shared.is_open.store(false, Relaxed);
-        why
+        end
     }
 
     /// Ends when the backend seems dead.

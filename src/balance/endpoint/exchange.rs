@@ -69,16 +69,22 @@ pub(super) struct Lost {
     why: String,
     kind: Kind,
     ran: Ran,
+    turned_away: bool,
 }
 
 impl Lost {
+    /// Whether the connection was on its way out and the backend will not look at the call: it can go over another.
+    pub(super) fn was_turned_away(&self) -> bool {
+        self.turned_away
+    }
+
     /// Nothing was sent.
     pub(super) fn never(error: &impl fmt::Display) -> Lost {
-        Lost { why: error.to_string(), kind: Kind::BackendLost, ran: Ran::Never }
+        Lost { why: error.to_string(), kind: Kind::BackendLost, ran: Ran::Never, turned_away: true }
     }
 
     fn wrong(why: String) -> Lost {
-        Lost { why, kind: Kind::Engine, ran: Ran::Maybe }
+        Lost { why, kind: Kind::Engine, ran: Ran::Maybe, turned_away: false }
     }
 
     pub(super) fn of(self, backend: &str) -> Failed {
@@ -95,6 +101,6 @@ impl From<h2::Error> for Lost {
         let refused = error.is_remote() && error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM);
         let above = error.is_remote() && error.is_go_away() && error.reason() == Some(Reason::NO_ERROR);
         let ran = if refused || above { Ran::Never } else { Ran::Maybe };
-        Lost { why: error.to_string(), kind: Kind::BackendLost, ran }
+        Lost { why: error.to_string(), kind: Kind::BackendLost, ran, turned_away: above }
     }
 }

@@ -5,27 +5,39 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
-use super::connection::Connection;
+use super::connection::{Connection, End};
 use super::dial::Destination;
-use super::redial::Redial;
+use super::redial::{self, Redial};
 use super::{Connectivity, Endpoint};
+use crate::balance::now;
 
 /// Keeps `endpoint` connected for as long as it is polled.
 pub(super) async fn keep(endpoint: Arc<Endpoint>, to: Destination) {
     let mut redial = Redial::default();
     // Each of the few connections ends once.
-    let (ended, mut ends) = mpsc::channel::<String>(endpoint.rules.connections.max(1));
+    let (ended, mut ends) = mpsc::channel::<End>(endpoint.rules.connections.max(1));
     loop {
         let tell = ended.clone();
-        let dialled = Connection::dial(&to, &endpoint, move |why| _ = tell.try_send(why)).await;
+        let dialled = Connection::dial(&to, &endpoint, move |end| _ = tell.try_send(end)).await;
         let why = match dialled {
             Ok(connection) => {
-                redial = Redial::default();
                 endpoint.put(connection);
                 endpoint.tell(Connectivity::Connected);
+                let since = now();
                 match endpoint.until_wanting(&mut ends).await {
-                    Next::More => continue,
-                    Next::Lost(why) => why,
+                    Next::More => {
+                        if !endpoint.has_open() {
+                            endpoint.tell(Connectivity::Renewing);
+                        }
+                        continue;
+                    }
+                    Next::Lost(end) if redial::is_lasting(now().saturating_duration_since(since)) => {
+                        redial = Redial::default();
+                        // Backends end connections that are old, and restart: the next may stand before anybody notices.
+                        endpoint.tell(if end.is_clean { Connectivity::Renewing } else { Connectivity::Lost(end.why) });
+                        continue;
+                    }
+                    Next::Lost(end) => end.why,
                 }
             }
             // Others may still be open: then this was one more than the backend takes, or a moment's failure.
@@ -43,7 +55,7 @@ enum Next {
     /// Calls want more streams, or another connection in place of one that is on its way out.
     More,
     /// None is open any more.
-    Lost(String),
+    Lost(End),
 }
 
 impl Endpoint {
@@ -59,7 +71,7 @@ impl Endpoint {
         self.connections.store(Arc::new(open));
     }
 
-    fn has_open(&self) -> bool {
+    pub(super) fn has_open(&self) -> bool {
         self.connections.load().iter().any(|connection| connection.is_open())
     }
 
@@ -71,13 +83,13 @@ impl Endpoint {
         });
     }
 
-    async fn until_wanting(&self, ends: &mut mpsc::Receiver<String>) -> Next {
+    async fn until_wanting(&self, ends: &mut mpsc::Receiver<End>) -> Next {
         loop {
             tokio::select! {
-                Some(why) = ends.recv() => {
+                Some(end) = ends.recv() => {
                     self.sweep();
                     if !self.has_open() {
-                        return Next::Lost(why);
+                        return Next::Lost(end);
                     }
                 }
                 () = self.wanting.notified() => {

@@ -22,6 +22,7 @@ use http::HeaderMap;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 pub use answer::Reply;
 pub use ask::Asking;
@@ -32,6 +33,7 @@ use crate::discover::Backend;
 use crate::error::{Error, Kind};
 use crate::tensor::Rope;
 use connection::{Connection, Vitals};
+use exchange::Lost;
 
 /// How endpoints are dialled and watched.
 #[derive(Debug, Clone)]
@@ -58,6 +60,8 @@ pub enum Connectivity {
     Dialling,
     /// There is a connection.
     Connected,
+    /// The backend has ended it as one does that is well, and another is dialled in its place.
+    Renewing,
     /// There is none, for this reason. It is dialled again.
     Lost(String),
 }
@@ -166,23 +170,46 @@ impl Endpoint {
     /// What kept the answer from coming. A refusal by the backend is no error here but a [`Reply`].
     pub async fn call(&self, path: &PathAndQuery, headers: HeaderMap, message: Rope) -> Result<Reply, Failed> {
         let _counted = Counted::begin(&self.in_flight);
-        let mut tried = 0;
-        loop {
-            let connection = self.connection().ok_or_else(|| self.unreachable())?;
-            let request = exchange::request(&self.authority, &self.scheme, path, headers.clone());
-            match connection.begin(request, &message) {
-                Ok(stream) => return stream.finish(self.rules.message_size).await.map_err(|lost| lost.of(&self.name)),
-                // It was on its way out; nothing was sent. Another may be there already.
-                Err(error) => {
-                    connection.close();
-                    self.wanting.notify_one();
-                    tried += 1;
-                    if tried > self.rules.connections {
-                        return Err(exchange::Lost::never(&error).of(&self.name));
-                    }
+        let mut last = None;
+        for _ in 0..self.rules.connections + 2 {
+            let Some(connection) = self.connection() else {
+                if !self.is_renewing() {
+                    return Err(self.unreachable());
                 }
-            }
+                self.renewed().await;
+                continue;
+            };
+            let request = exchange::request(&self.authority, &self.scheme, path, headers.clone());
+            let lost = match connection.begin(request, &message) {
+                Ok(exchange) => match exchange.finish(self.rules.message_size).await {
+                    Ok(reply) => return Ok(reply),
+                    Err(lost) if lost.was_turned_away() => lost,
+                    Err(lost) => return Err(lost.of(&self.name)),
+                },
+                Err(error) => Lost::never(&error),
+            };
+            // It is on its way out, and has not looked at the call. Another may be there already, or comes up.
+            connection.close();
+            self.wanting.notify_one();
+            last = Some(lost);
         }
+        Err(last.map_or_else(|| self.unreachable(), |lost| lost.of(&self.name)))
+    }
+
+    /// Whether there is no connection because the last one has ended well, and another is dialled.
+    pub fn is_renewing(&self) -> bool {
+        self.is_renewing_in(&self.connectivity.borrow())
+    }
+
+    fn is_renewing_in(&self, connectivity: &Connectivity) -> bool {
+        matches!(connectivity, Connectivity::Connected | Connectivity::Renewing) && !self.has_open()
+    }
+
+    /// Waits until that is over, for as long as dialling may take.
+    pub async fn renewed(&self) {
+        let mut connectivity = self.connectivity();
+        let is_over = connectivity.wait_for(|now| !self.is_renewing_in(now));
+        let _ = timeout(self.rules.connect_timeout, is_over).await;
     }
 
     /// The open connection with the fewest calls. Where even that one is full another one is asked for.

@@ -11,6 +11,12 @@ const FACTOR: f64 = 1.6;
 /// The part of a wait that is left to chance, so that gateways do not dial in step (gRPC's jitter).
 const JITTER: f64 = 0.2;
 
+/// Whether a connection that stood for so long was worth having, so that the next is dialled at once: not that of a
+/// backend that ends each at its beginning, which would be dialled without end.
+pub(super) fn is_lasting(stood: Duration) -> bool {
+    stood >= FIRST
+}
+
 /// Waits between attempts that fail, each longer than the last.
 #[derive(Debug, Clone)]
 pub(super) struct Redial {

@@ -39,6 +39,10 @@ impl Stamped {
         f64::from_bits(self.value.load(Relaxed)).is_nan()
     }
 
+    fn forget(&self) {
+        self.value.store(f64::NAN.to_bits(), Relaxed);
+    }
+
     fn write(&self, value: f64, now: u64) {
         self.value.store(value.to_bits(), Relaxed);
         self.at.fetch_max(now, Relaxed);
@@ -69,6 +73,11 @@ impl PeakAverage {
         }
     }
 
+    /// Nothing is known any more.
+    pub(super) fn forget(&self) {
+        self.0.forget();
+    }
+
     pub(super) fn at(&self, now: u64) -> Option<f64> {
         let (mean, kept) = self.0.read(now);
         (!mean.is_nan()).then_some(mean * kept)
@@ -87,6 +96,11 @@ impl Failing {
         if penalty > 0.0 || cost > 0.0 {
             self.0.write(cost * (1.0 - SHARE) + penalty * SHARE, now);
         }
+    }
+
+    /// Nothing is known any more.
+    pub(super) fn forget(&self) {
+        self.0.forget();
     }
 
     #[inline]

@@ -89,8 +89,8 @@ pub struct Load {
     outlook: AtomicU64,
     /// What a run takes and each of its rows, each as 32 bits.
     line: AtomicU64,
-    /// Rows of the largest run; infinite where that is not known.
-    largest: f64,
+    /// Rows of the largest run, as a float; infinite where that is not known.
+    largest: AtomicU64,
     instances: AtomicU32,
     gateways: AtomicU32,
     /// Answers since the last report; `u32::MAX` before the first.
@@ -122,7 +122,7 @@ impl Load {
             rows: AtomicU32::new(0),
             outlook: AtomicU64::new(0),
             line: AtomicU64::new(0),
-            largest: largest.map_or(f64::INFINITY, f64::from),
+            largest: AtomicU64::new(largest.map_or(f64::INFINITY, f64::from).to_bits()),
             instances: AtomicU32::new(1),
             gateways: AtomicU32::new(0),
             silent: AtomicU32::new(u32::MAX),
@@ -134,6 +134,19 @@ impl Load {
             failing: Failing::default(),
             round_trip: PeakAverage::default(),
         }
+    }
+
+    /// So many rows are run at once there.
+    pub fn runs_at_once(&self, largest: u32) {
+        self.largest.store(f64::from(largest).to_bits(), Relaxed);
+    }
+
+    /// It was lost and is back: what is behind the connection may be another process, or is so over another way. What it
+    /// failed and how long it took say nothing any more; otherwise it would get no calls for most of a minute while the
+    /// others drown. One that fails again is for its breaker.
+    pub fn begin_anew(&self) {
+        self.round_trip.forget();
+        self.failing.forget();
     }
 
     /// A call of so many rows is sent now.
@@ -281,7 +294,8 @@ impl Load {
     pub fn line(&self) -> Line {
         let packed = self.line.load(Relaxed);
         let [run, row] = [(packed >> 32) as u32, packed as u32].map(|bits| f64::from(f32::from_bits(bits)));
-        Line { run, row, largest: self.largest, instances: f64::from(self.instances.load(Relaxed)) }
+        let (largest, instances) = (f64::from_bits(self.largest.load(Relaxed)), self.instances.load(Relaxed));
+        Line { run, row, largest, instances: f64::from(instances) }
     }
 
     #[inline]

@@ -64,7 +64,7 @@ impl Listed {
         let (connection, lost) = match &*endpoint.connectivity().borrow() {
             Connectivity::Connected if endpoint.is_reachable() => ("connected", None),
             Connectivity::Connected => ("silent", None),
-            Connectivity::Dialling => ("dialling", None),
+            Connectivity::Dialling | Connectivity::Renewing => ("dialling", None),
             Connectivity::Lost(why) => ("lost", Some(why.clone())),
         };
         let mut models: Vec<ListedModel> = table

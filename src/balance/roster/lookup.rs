@@ -12,7 +12,7 @@ use super::census::Told;
 use super::survey::client;
 use super::{Inner, now};
 use crate::balance::endpoint::Endpoint;
-use crate::infer::{ModelName, Target, VersionChoice};
+use crate::infer::{ModelName, Target, Version, VersionChoice};
 use crate::wire::proto::inference as proto;
 
 /// How long nobody is asked again for a model that nobody has.
@@ -54,7 +54,8 @@ impl Inner {
         if silent.is_empty() || !self.look_ups.begin(&target.name, now()) {
             return false;
         }
-        let answers = join_all(silent.iter().map(|endpoint| is_ready(endpoint, target))).await;
+        let answers =
+            join_all(silent.iter().map(|endpoint| is_ready(endpoint, &target.name, version_of(target)))).await;
         let having: Vec<_> = silent.iter().zip(answers).filter(|(_, ready)| *ready).collect();
         for (endpoint, _) in &having {
             if let Some(station) = self.stations().get_mut(&endpoint.address()) {
@@ -69,19 +70,20 @@ impl Inner {
 }
 
 fn told(target: &Target) -> Told {
-    let version = match &target.version {
-        VersionChoice::Exact(version) => Some(*version),
-        _ => None,
-    };
-    Told { name: target.name.clone(), version, ready: true, reason: String::new() }
+    Told { name: target.name.clone(), version: version_of(target), ready: true, reason: String::new() }
 }
 
-async fn is_ready(endpoint: &Arc<Endpoint>, target: &Target) -> bool {
-    let version = match &target.version {
-        VersionChoice::Exact(version) => version.to_string(),
-        _ => String::new(),
-    };
-    let request = proto::ModelReadyRequest { name: target.name.to_string(), version };
+fn version_of(target: &Target) -> Option<Version> {
+    match &target.version {
+        VersionChoice::Exact(version) => Some(*version),
+        _ => None,
+    }
+}
+
+/// Whether an endpoint has a model ready, in any version where none is named.
+pub(super) async fn is_ready(endpoint: &Arc<Endpoint>, name: &ModelName, version: Option<Version>) -> bool {
+    let version = version.map(|version| version.to_string()).unwrap_or_default();
+    let request = proto::ModelReadyRequest { name: name.to_string(), version };
     match timeout(PATIENCE, client(endpoint).model_ready(request)).await {
         Ok(Ok(answer)) => answer.into_inner().ready,
         _ => false,

@@ -31,7 +31,7 @@ use table::Table;
 use super::endpoint::{Connectivity, Dial, Endpoint, Rules};
 use super::member::Member;
 use super::now;
-use super::pick::{Policy, SlowStart, Zones};
+use super::pick::{Candidate, Policy, SlowStart, Zones};
 use super::pool::{Pool, Tactics, Traits};
 use crate::discover::{Backends, Change, Guard, Store};
 use crate::error::{Error, Kind, Result};
@@ -277,9 +277,30 @@ impl Inner {
         self.changes.send_modify(|changes| *changes += 1);
     }
 
+    /// An endpoint has come up, or come back: who was ejected there is worth a probe.
+    fn connected(&self, endpoint: &Endpoint) {
+        let now = now();
+        let table = self.table.load();
+        let members = table.members_at(endpoint.address()).map(|(_, member)| member);
+        for member in members {
+            member.breaker.reconnected(now);
+            member.load().begin_anew();
+        }
+        self.dirty.notify_one();
+    }
+
+    /// What an endpoint is known to have.
+    fn told_at(&self, endpoint: &Endpoint) -> Vec<Told> {
+        let stations = self.stations();
+        let census = stations.get(&endpoint.address()).map(|station| &station.census);
+        census.into_iter().flat_map(|census| census.models.values().flatten().cloned()).collect()
+    }
+
     /// What a survey found. Tells those who keep the table.
-    fn surveyed(&self, address: SocketAddr, census: Census) {
-        if let Some(station) = self.stations().get_mut(&address)
+    fn surveyed(&self, endpoint: &Arc<Endpoint>, census: Census) {
+        // Another may have come to the same address meanwhile, of which this says nothing.
+        if let Some(station) = self.stations().get_mut(&endpoint.address())
+            && Arc::ptr_eq(station.endpoint(), endpoint)
             && station.census != census
         {
             station.census = census;

@@ -1,13 +1,13 @@
 //! One backend of the roster: dialled, and asked what it serves.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::RosterRules;
 use super::census::Census;
-use crate::balance::endpoint::{Endpoint, Kept};
+use crate::balance::endpoint::{Connectivity, Endpoint, Kept};
 use crate::discover::Backend;
 
 /// A backend that is kept connected. Dropping it ends that.
@@ -21,7 +21,9 @@ pub(super) struct Station {
 
 /// What a survey holds of its station.
 pub(super) struct Surveyed {
-    pub(super) endpoint: Arc<Endpoint>,
+    /// Weak, so that a survey ends with its station.
+    pub(super) endpoint: Weak<Endpoint>,
+    pub(super) connectivity: watch::Receiver<Connectivity>,
     pub(super) soon: Arc<Notify>,
 }
 
@@ -36,7 +38,8 @@ impl Station {
     }
 
     pub(super) fn surveyed(&self) -> Surveyed {
-        Surveyed { endpoint: self.endpoint().clone(), soon: self.soon.clone() }
+        let endpoint = self.endpoint();
+        Surveyed { endpoint: Arc::downgrade(endpoint), connectivity: endpoint.connectivity(), soon: self.soon.clone() }
     }
 
     /// Has it asked soon what it serves.

@@ -8,7 +8,7 @@ use tonic::{Code, Status};
 
 use super::census::Census;
 use super::station::Surveyed;
-use super::{Inner, Known, Traits};
+use super::{Inner, Known, Told, Traits, lookup};
 use crate::balance::endpoint::{Asking, Connectivity, Endpoint};
 use crate::infer::ModelName;
 use crate::wire::proto::inference as proto;
@@ -19,6 +19,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Surveys out of turn are not closer together than this, whatever calls find out.
 const LEAST_PAUSE: Duration = Duration::from_millis(500);
 
+/// After a survey that failed the next one is not further away than this: a backend that is starting is known soon.
+const SOONER: Duration = Duration::from_secs(1);
+
 /// A client that asks one endpoint.
 pub(super) fn client(endpoint: &Arc<Endpoint>) -> GrpcInferenceServiceClient<Asking> {
     GrpcInferenceServiceClient::new(Asking::of(endpoint.clone()))
@@ -26,49 +29,54 @@ pub(super) fn client(endpoint: &Arc<Endpoint>) -> GrpcInferenceServiceClient<Ask
 
 /// Surveys an endpoint for as long as somebody keeps it.
 pub(super) async fn keep(roster: Weak<Inner>, of: Surveyed) {
-    let mut connectivity = of.endpoint.connectivity();
+    let Surveyed { endpoint, mut connectivity, soon } = of;
+    let mut is_new = true;
     loop {
-        match connectivity.wait_for(|now| *now == Connectivity::Connected).await {
-            Ok(_) => {}
-            Err(_) => return,
+        if connectivity.wait_for(|now| *now == Connectivity::Connected).await.is_err() {
+            return;
         }
-        let taken = census(&of.endpoint).await;
-        let Some(inner) = roster.upgrade() else { return };
+        let (Some(inner), Some(asked)) = (roster.upgrade(), endpoint.upgrade()) else { return };
+        if std::mem::take(&mut is_new) {
+            inner.connected(&asked);
+        }
         let pause = inner.rules.survey.mul_f64(0.8 + 0.4 * fastrand::f64());
-        match taken {
-            Ok(census) => {
-                let undescribed = inner.undescribed(&census);
-                inner.surveyed(of.endpoint.address(), census);
-                for name in undescribed {
-                    let known = describe(&of.endpoint, &name).await;
-                    inner.describe(name, known);
-                }
-            }
-            Err(status) => {
-                tracing::debug!(backend = %of.endpoint.name(), code = ?status.code(), reason = status.message(), "backend does not say what it serves");
-            }
-        }
-        drop(inner);
+        let pause = if survey(inner, asked).await { pause } else { pause.min(SOONER) };
         sleep(LEAST_PAUSE).await;
         tokio::select! {
-            () = of.soon.notified() => {}
+            () = soon.notified() => {}
             () = sleep(pause.saturating_sub(LEAST_PAUSE)) => {}
-            gone = connectivity.wait_for(|now| *now != Connectivity::Connected) => {
-                if gone.is_err() || !is_kept(&roster, &of.endpoint) {
-                    return;
-                }
-                if let Some(inner) = roster.upgrade() {
-                    inner.dirty.notify_one();
-                }
+            // Also where it was lost and is back already.
+            changed = connectivity.changed() => {
+                let (Ok(()), Some(inner)) = (changed, roster.upgrade()) else { return };
+                is_new = true;
+                inner.dirty.notify_one();
             }
         }
     }
 }
 
-fn is_kept(roster: &Weak<Inner>, endpoint: &Arc<Endpoint>) -> bool {
-    let Some(inner) = roster.upgrade() else { return false };
-    let stations = inner.stations();
-    stations.get(&endpoint.address()).is_some_and(|station| Arc::ptr_eq(station.endpoint(), endpoint))
+/// Asks it once. Whether it answered.
+async fn survey(inner: Arc<Inner>, endpoint: Arc<Endpoint>) -> bool {
+    let mut census = match census(&endpoint).await {
+        Ok(census) => census,
+        Err(status) => {
+            tracing::debug!(backend = %endpoint.name(), code = ?status.code(), reason = status.message(), "backend does not say what it serves");
+            return false;
+        }
+    };
+    if census.by_name {
+        for told in inner.told_at(&endpoint) {
+            let ready = lookup::is_ready(&endpoint, &told.name, told.version).await;
+            census.add(Told { ready, ..told });
+        }
+    }
+    let undescribed = inner.undescribed(&census);
+    inner.surveyed(&endpoint, census);
+    for name in undescribed {
+        let known = describe(&endpoint, &name).await;
+        inner.describe(name, known);
+    }
+    true
 }
 
 async fn census(endpoint: &Arc<Endpoint>) -> Result<Census, Status> {

@@ -12,6 +12,7 @@ use super::{Known, RosterRules, picker};
 use crate::balance::budget::RetryBudget;
 use crate::balance::hedge::Hedging;
 use crate::balance::member::Member;
+use crate::balance::pick::Candidate;
 use crate::balance::pool::{Members, Pool, Tactics};
 use crate::discover::Condition;
 use crate::error::{Error, Kind, Result};
@@ -126,7 +127,10 @@ impl Model {
                 let same = |member: &&Arc<Member>| Arc::ptr_eq(&member.endpoint, station.endpoint());
                 let kept = before.and_then(|model| model.members.get(&address)).filter(same).cloned();
                 let new = || Arc::new(Member::new(station.endpoint().clone(), known.largest, tactics.zero, now));
-                (address, kept.unwrap_or_else(new))
+                let member = kept.unwrap_or_else(new);
+                // It may have been found before anybody said so.
+                known.largest.into_iter().for_each(|largest| member.load().runs_at_once(largest));
+                (address, member)
             })
             .collect();
         let told = merged(name, stations);

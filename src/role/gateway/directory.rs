@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use tonic::Status;
 
 use crate::accept::{Description, Directory};
-use crate::balance::{Asking, Connectivity, Endpoint, Roster, Told};
+use crate::balance::{Asking, Endpoint, Roster, Told};
 use crate::error::{Error, Kind, Result};
 use crate::infer::{ModelName, Target, Version, VersionChoice};
 use crate::models::{IndexEntry, VersionState};
@@ -72,15 +72,13 @@ impl RosterDirectory {
         Err(last)
     }
 
-    /// Asks every backend that is connected; each answer with the backend's name.
+    /// Asks every backend; each answer with the backend's name. Of those that are not connected it is a refusal.
     async fn ask_all<T, F: Future<Output = Result<T, Status>>>(
         &self,
         patience: Duration,
         question: impl Fn(Client) -> F,
     ) -> Vec<(String, Result<T>)> {
-        let connected = |endpoint: &Arc<Endpoint>| *endpoint.connectivity().borrow() == Connectivity::Connected;
-        let endpoints = self.roster.endpoints().into_iter().filter(connected);
-        let asking = endpoints.map(|endpoint| {
+        let asking = self.roster.endpoints().into_iter().map(|endpoint| {
             let question = &question;
             async move { (endpoint.name().to_string(), asked(&endpoint, patience, question).await) }
         });
@@ -101,7 +99,7 @@ impl RosterDirectory {
             answers.into_iter().filter_map(|(backend, answer)| Some((backend, answer.err()?))).collect();
         failed.sort_by(|(one, _), (other, _)| one.cmp(other));
         let Some((_, first)) = failed.first() else {
-            return if all > 0 { Ok(()) } else { Err(Error::new(Kind::NoBackend, "no backend is connected")) };
+            return if all > 0 { Ok(()) } else { Err(Error::new(Kind::NoBackend, "no backend is known yet")) };
         };
         let told: Vec<String> = failed.iter().map(|(backend, error)| format!("{backend}: {error}")).collect();
         let (kind, count) = (first.kind(), failed.len());

@@ -30,7 +30,8 @@ pub struct Gateway {
     roster: Roster,
     ledger: Arc<Ledger>,
     ports: Ports,
-    keeper: JoinHandle<()>,
+    /// Ends with the gateway.
+    keeper: AbortOnDrop,
 }
 
 impl Gateway {
@@ -54,7 +55,7 @@ impl Gateway {
         let discovery = discover::start(sources, settings(config))?;
         let roster = Roster::new(rules);
         let fleet = metrics::Fleet { roster: roster.clone(), lives: discovery.lives.clone() };
-        let keeper = tokio::spawn(keep(roster.clone(), discovery));
+        let keeper = AbortOnDrop(tokio::spawn(keep(roster.clone(), discovery)));
 
         let in_flight = InFlight::new(config.limits.in_flight, "the gateway");
         let stages: Stages = Limit::new(in_flight, Deadline::new(Balanced::new(roster.clone())));
@@ -90,7 +91,7 @@ impl Gateway {
 
     /// Stops gently, as [`Server::drain`](super::Server::drain) does.
     pub async fn drain(self) {
-        let _keeper = AbortOnDrop(self.keeper);
+        let _keeper = self.keeper;
         self.ports.drain(|| ()).await;
     }
 }

@@ -6,7 +6,10 @@
 //! [`Serving::finish`]. Nothing sleeps: a test waits for what happens ([`Gate`], [`eventually`]), within a bound
 //! ([`within`]).
 
+mod authority;
+mod backend;
 mod frames;
+mod fronting;
 mod gate;
 mod message;
 mod model;
@@ -15,7 +18,10 @@ mod script;
 mod serving;
 mod wait;
 
+pub use authority::{Authority, Signed};
+pub use backend::{Deed, Part, Taken};
 pub use frames::{END_STREAM, Frame, Wire, kind};
+pub use fronting::{Fronting, Standing};
 pub use gate::Gate;
 pub use message::{echo, echo_of, echoed, floats, framed, raw, strings, tensor, unframed};
 pub use model::{FREE, Model};

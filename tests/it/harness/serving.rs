@@ -124,6 +124,11 @@ impl Serving {
         tokio::spawn(self.server.take().expect("it drains once").drain())
     }
 
+    /// Cuts everything off at once, as a crash does.
+    pub fn kill(&mut self) {
+        drop(self.server.take().expect("it is killed once"));
+    }
+
     /// Waits until every call that was accepted has ended, exactly once.
     pub async fn settled(&self) {
         let have_ended = async || {
