@@ -6,7 +6,7 @@ use std::time::Instant;
 use tokio::sync::Notify;
 
 use super::RosterRules;
-use super::census::Census;
+use super::census::{Census, Taken};
 use crate::balance::endpoint::{Endpoint, Kept};
 use crate::discover::Backend;
 
@@ -15,6 +15,8 @@ pub(super) struct Station {
     pub(super) backend: Backend,
     pub(super) census: Census,
     pub(super) since: Instant,
+    /// When it was asked for what is known of it.
+    asked: Instant,
     kept: Kept,
     soon: Arc<Notify>,
 }
@@ -28,7 +30,7 @@ pub(super) struct Surveyed {
 impl Station {
     pub(super) fn start(backend: Backend, rules: &RosterRules, now: Instant) -> Station {
         let kept = Kept::start(&backend, rules.dial.clone(), Arc::new(rules.endpoint.clone()));
-        Station { backend, census: Census::default(), since: now, kept, soon: Arc::default() }
+        Station { backend, census: Census::default(), since: now, asked: now, kept, soon: Arc::default() }
     }
 
     pub(super) fn endpoint(&self) -> &Arc<Endpoint> {
@@ -37,6 +39,16 @@ impl Station {
 
     pub(super) fn surveyed(&self) -> Surveyed {
         Surveyed { endpoint: self.endpoint().clone(), soon: self.soon.clone() }
+    }
+
+    /// Takes what a survey found that asked at `asked`, unless another that asked later was faster. Whether anything is
+    /// new.
+    pub(super) fn note(&mut self, taken: Taken, asked: Instant) -> bool {
+        if asked < self.asked {
+            return false;
+        }
+        self.asked = asked;
+        self.census.take(taken)
     }
 
     /// Has it asked soon what it serves.
