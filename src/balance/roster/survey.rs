@@ -38,7 +38,8 @@ pub(super) async fn keep(roster: Weak<Inner>, of: Surveyed) {
             Err(_) => return,
         }
         let (asked, known) = (now(), roster.upgrade().map(|inner| inner.told_by_name()).unwrap_or_default());
-        let taken = take(&of.endpoint, known).await;
+        let (taken, is_ours) = tokio::join!(take(&of.endpoint, known), is_ours(&of.endpoint));
+        of.endpoint.set_takes_pings(is_ours);
         let Some(inner) = roster.upgrade() else { return };
         let pause = inner.rules.survey.mul_f64(0.8 + 0.4 * fastrand::f64());
         match taken {
@@ -75,6 +76,13 @@ fn is_kept(roster: &Weak<Inner>, endpoint: &Arc<Endpoint>) -> bool {
     let Some(inner) = roster.upgrade() else { return false };
     let stations = inner.stations();
     stations.get(&endpoint.address()).is_some_and(|station| Arc::ptr_eq(station.endpoint(), endpoint))
+}
+
+/// Whether an endpoint is a server of ours.
+async fn is_ours(endpoint: &Arc<Endpoint>) -> bool {
+    let mut client = client(endpoint);
+    let asked = client.server_metadata(proto::ServerMetadataRequest {});
+    matches!(timeout(PATIENCE, asked).await, Ok(Ok(answer)) if answer.get_ref().name == env!("CARGO_PKG_NAME"))
 }
 
 /// Asks an endpoint what it serves; one that does not say by itself, about what others like it serve.
