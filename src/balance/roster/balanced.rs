@@ -33,18 +33,24 @@ impl Service<InferRequest> for Balanced {
 
     fn call(&mut self, request: InferRequest) -> Self::Future {
         let (roster, found) = (self.roster.clone(), self.roster.resolve(&request.model));
+        let target = request.model.clone();
         Box::pin(async move {
             let pool = match found {
                 Ok(pool) => pool,
-                Err(_) => roster.look_up(&request.model).await?,
+                Err(_) => roster.look_up(&target).await?,
             };
             let answer = pool.clone().answer(request).await;
-            if let Err(error) = &answer
-                && matches!(error.kind(), Kind::UnknownModel | Kind::NotReady)
-            {
-                roster.doubt(&pool);
+            match answer {
+                // It lost its last member while the call was tried: why, the table knows.
+                Err(error) if error.kind() == Kind::NoBackend && pool.members().is_empty() => {
+                    Err(roster.resolve(&target).err().unwrap_or(error))
+                }
+                Err(error) if matches!(error.kind(), Kind::UnknownModel | Kind::NotReady) => {
+                    roster.doubt(&pool);
+                    Err(error)
+                }
+                answer => answer,
             }
-            answer
         })
     }
 }
