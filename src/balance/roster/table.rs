@@ -97,6 +97,11 @@ impl Table {
         self.models.values().flat_map(|model| std::iter::once(&model.any).chain(model.versions.values()))
     }
 
+    /// Each model with what its pools share and who is in them.
+    pub(super) fn models(&self) -> impl Iterator<Item = (&ModelName, &Arc<Tactics>, &Arc<Pool>)> {
+        self.models.iter().map(|(name, model)| (name, &model.tactics, &model.any))
+    }
+
     pub(super) fn told(&self) -> Vec<Told> {
         let mut told: Vec<Told> = self.models.values().flat_map(|model| model.told.iter().cloned()).collect();
         told.sort_by(|one, other| (&one.name, one.version).cmp(&(&other.name, other.version)));
@@ -128,7 +133,7 @@ impl Model {
                 let is_kept = serves(station, name, None);
                 let same = |member: &&Arc<Member>| is_kept && Arc::ptr_eq(&member.endpoint, station.endpoint());
                 let kept = before.and_then(|model| model.members.get(&address)).filter(same).cloned();
-                let new = || Arc::new(Member::new(station.endpoint().clone(), known.largest, now));
+                let new = || Arc::new(Member::new(station.endpoint().clone(), known.largest, tactics.zero, now));
                 (address, kept.unwrap_or_else(new))
             })
             .collect();
@@ -172,6 +177,8 @@ fn tactics(name: &ModelName, rules: &RosterRules, now: Instant) -> Tactics {
         hedging: Hedging::new(now),
         traits: Default::default(),
         message_size: rules.endpoint.message_size,
+        zero: now,
+        extra: Default::default(),
     }
 }
 
