@@ -5,6 +5,7 @@ CARGO   ?= cargo
 RUNTIME := .runtime
 CLIENTS := $(RUNTIME)/clients
 DEPLOY  := $(RUNTIME)/deploy
+TRITON  := $(RUNTIME)/triton
 LIBRARY := $(RUNTIME)/onnxruntime/VERSION
 
 .PHONY: help demo test onnxruntime manifests build check fmt lint docs audit bench bench-short clean
@@ -16,11 +17,12 @@ demo: $(LIBRARY) ## build, serve the example models, send them real input
 	$(CARGO) build --release --bin infergate
 	@deploy/scripts/demo target/release/infergate
 
-test: $(LIBRARY) $(CLIENTS)/installed $(DEPLOY)/installed ## everything that CI runs as tests
+test: $(LIBRARY) $(CLIENTS)/installed $(DEPLOY)/installed $(TRITON)/installed ## everything that CI runs as tests
 	$(CARGO) build --bin infergate
 	$(CARGO) test --lib --bins --test it -- --include-ignored
 	$(CARGO) test --doc
 	PYTHONPATH=$(CLIENTS) $(PYTHON) -m pytest tests/clients -q
+	PYTHONPATH=$(CLIENTS) $(PYTHON) -m pytest tests/clients -q --through-gateway
 	PYTHONPATH=$(DEPLOY) $(PYTHON) -m pytest tests/deploy -q
 
 onnxruntime: ## fetch the pinned ONNX Runtime (GPU=1 for the GPU one)
@@ -35,6 +37,13 @@ $(LIBRARY): deploy/scripts/onnxruntime.sha256
 $(CLIENTS)/installed $(DEPLOY)/installed: $(RUNTIME)/%/installed: tests/%/requirements.txt
 	rm -rf $(@D)
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check --target $(@D) -r $<
+	@touch $@
+
+# A server of others to put a gateway in front of. Where there is none for this machine its tests are skipped.
+$(TRITON)/installed: tests/clients/requirements-triton.txt
+	rm -rf $(@D)
+	mkdir -p $(@D)
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --target $(@D) -r $< || echo "no Triton here"
 	@touch $@
 
 manifests: ## render deploy/kubernetes/split.yaml (needs kubectl 1.27 or newer)

@@ -9,11 +9,32 @@ import pytest
 import tritonclient.grpc as triton
 
 from oip import OpenInference
-from process import PROJECT, Server
+from process import PROJECT, Server, Split
 from protos import Protos
 
 FIXTURES = PROJECT / "tests/fixtures/models"
 EXAMPLES = PROJECT / "examples/models"
+
+
+def pytest_addoption(parser):
+    parser.addoption("--through-gateway", action="store_true", help="call each server through a gateway in front of it")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "direct(why): by its nature not through a gateway")
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--through-gateway"):
+        for item in items:
+            for mark in item.iter_markers("direct"):
+                item.add_marker(pytest.mark.skip(reason=mark.args[0]))
+
+
+@pytest.fixture(scope="session")
+def deployed(request):
+    """What a server of models is made by."""
+    return Split if request.config.getoption("--through-gateway") else Server
 
 
 @pytest.fixture(scope="session")
@@ -21,32 +42,32 @@ def protos(tmp_path_factory):
     return Protos(tmp_path_factory.mktemp("protos"))
 
 
-def running(models, folder, *settings):
+def running(deployed, models, folder, *settings):
     """A server for as long as the generator is held."""
-    server = Server(models, folder / "server.log", settings)
+    server = deployed(models, folder / "server.log", settings)
     yield server
     server.stop()
 
 
 @pytest.fixture(scope="session")
-def fixtures(tmp_path_factory):
+def fixtures(deployed, tmp_path_factory):
     """A server of all fixtures. Tests leave its models as they are."""
-    yield from running(FIXTURES, tmp_path_factory.mktemp("fixtures"))
+    yield from running(deployed, FIXTURES, tmp_path_factory.mktemp("fixtures"))
 
 
 @pytest.fixture(scope="session")
-def examples(tmp_path_factory):
+def examples(deployed, tmp_path_factory):
     """A server of the example models. Tests leave its models as they are."""
-    yield from running(EXAMPLES, tmp_path_factory.mktemp("examples"))
+    yield from running(deployed, EXAMPLES, tmp_path_factory.mktemp("examples"))
 
 
 @pytest.fixture
-def serve(tmp_path):
+def serve(deployed, tmp_path):
     """Starts servers of a test's own, which end with the test: `serve(models, "key=value", …)`."""
     with ExitStack() as servers:
 
         def start(models, *settings):
-            server = Server(models, tmp_path / f"server-{len(list(tmp_path.glob('*.log')))}.log", settings)
+            server = deployed(models, tmp_path / f"server-{len(list(tmp_path.glob('*.log')))}.log", settings)
             servers.callback(server.stop)
             return server
 

@@ -17,7 +17,7 @@ SHAPES = {
 
 
 @pytest.fixture(scope="module")
-def ranks(tmp_path_factory):
+def ranks(deployed, tmp_path_factory):
     """A server of identities of every type and rank."""
     folder = tmp_path_factory.mktemp("ranks")
     for datatype in NUMPY:
@@ -25,7 +25,7 @@ def ranks(tmp_path_factory):
             version = folder / "models" / f"{datatype}-{rank}" / "1"
             version.mkdir(parents=True)
             (version / "model.onnx").write_bytes(onnx_models.identity(datatype, rank))
-    yield from running(folder / "models", folder)
+    yield from running(deployed, folder / "models", folder)
 
 
 @pytest.mark.parametrize("count", [0, 1, 7, 1000])

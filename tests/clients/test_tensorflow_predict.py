@@ -131,6 +131,7 @@ def test_the_default_signature_is_the_only_one(serving):
         serving.predict(add(serving, serving.spec("add", signature="classify")))
 
 
+@pytest.mark.direct("only the server that has a model knows the labels of its versions")
 def test_a_version_is_chosen_and_must_be_there(serving):
     assert serving.predict(add(serving, serving.spec("add", version=1))).model_spec.version.value == 1
     with refused(NOT_FOUND, "add", "2"):
@@ -143,6 +144,7 @@ def test_a_version_is_chosen_and_must_be_there(serving):
         serving.predict(add(serving, serving.spec("add", label="stable")))
 
 
+@pytest.mark.direct("only the server that has a model knows the labels of its versions")
 def test_a_version_has_the_names_that_its_settings_give_it(serve, repository, protos, connect):
     folder = repository("add")
     (folder / "add/model.toml").write_text("version_labels = { stable = 1, next = 2 }\n")

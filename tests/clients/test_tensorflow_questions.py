@@ -48,6 +48,7 @@ def test_metadata_of_a_scalar_has_a_shape_without_dimensions(serving):
     assert not shape.dim and not shape.unknown_rank
 
 
+@pytest.mark.direct("only the server that has a model knows the labels of its versions")
 def test_metadata_that_there_is_none_of_is_refused(serving):
     for fields in ([], ["weights"], ["signature_def", "weights"]):
         with refused(INVALID, "signature_def"):
@@ -73,6 +74,7 @@ def test_the_status_of_a_broken_model_has_the_reason(serving):
     assert "zipmap=False" in version.status.error_message
 
 
+@pytest.mark.direct("only the server that has a model knows the labels of its versions")
 def test_the_status_of_what_is_not_there(serving):
     for spec in (serving.spec("nobody"), serving.spec("add", version=7), serving.spec("add", label="no")):
         with refused(NOT_FOUND, spec.name):
@@ -81,6 +83,7 @@ def test_the_status_of_what_is_not_there(serving):
         status(serving, None)
 
 
+@pytest.mark.direct("only the server that has a model knows the labels of its versions")
 def test_the_status_has_every_version_and_its_label(serve, repository, protos, connect):
     folder = repository("add")
     for version in ("2", "3"):

@@ -19,6 +19,7 @@ use tokio::time::{sleep_until, timeout};
 
 use super::dial::{Destination, Io};
 use super::exchange::Exchange;
+use super::pings::Pings;
 use super::{Endpoint, Rules};
 use crate::balance::now;
 use crate::tensor::Rope;
@@ -56,6 +57,8 @@ struct Shared {
     in_flight: AtomicUsize,
     /// Calls that the backend takes at one time, as far as is known.
     streams: AtomicUsize,
+    /// Calls that were answered.
+    answers: AtomicU64,
     /// A call began while there was none.
     busy: Notify,
     pulse: Pulse,
@@ -95,6 +98,7 @@ impl Connection {
             is_open: AtomicBool::new(true),
             in_flight: AtomicUsize::new(0),
             streams: AtomicUsize::new(usize::MAX),
+            answers: AtomicU64::new(0),
             busy: Notify::new(),
             pulse,
             vitals: endpoint.vitals.clone(),
@@ -177,6 +181,7 @@ impl Owed {
 
     /// The answer has come.
     pub(super) fn settled(&self) {
+        self.connection.shared.answers.fetch_add(1, Relaxed);
         self.connection.shared.vitals.answered_in(now().saturating_duration_since(self.since));
     }
 }
@@ -218,12 +223,19 @@ pub(super) struct Vitals {
     slowest: AtomicU64,
     /// Connections whose ping has gone unanswered for suspiciously long.
     suspected: AtomicUsize,
+    /// Whether it takes as many pings as it gets.
+    takes_pings: AtomicBool,
 }
 
 impl Vitals {
     /// Whether some connection of it seems dead.
     pub(super) fn is_suspected(&self) -> bool {
         self.suspected.load(Relaxed) > 0
+    }
+
+    /// Notes whether the endpoint takes as many pings as it gets.
+    pub(super) fn set_takes_pings(&self, takes: bool) {
+        self.takes_pings.store(takes, Relaxed);
     }
 
     fn answered_in(&self, took: Duration) {
@@ -264,17 +276,23 @@ impl Driven {
     /// Ends when the backend seems dead.
     async fn watch(&self, mut ping: PingPong) {
         let mut suspicion = Suspicion { vitals: &self.shared.vitals, raised: false };
+        let mut pings = Pings::default();
         loop {
             self.shared.streams.store(self.requests.current_max_send_streams(), Relaxed);
             if self.shared.in_flight.load(Relaxed) == 0 {
                 self.shared.busy.notified().await;
                 continue;
             }
-            let due = self.shared.pulse.last() + self.shared.vitals.patience(&self.rules);
-            if now() < due {
-                sleep_until(due.into()).await;
+            let (now, patience) = (now(), self.shared.vitals.patience(&self.rules));
+            let answers = self.shared.answers.load(Relaxed);
+            let takes_pings = self.shared.vitals.takes_pings.load(Relaxed);
+            let due = pings.due(answers, takes_pings).max(Some(self.shared.pulse.last() + patience));
+            if let Some(due) = due.filter(|due| now < *due) {
+                // An answer, or what else is learned meanwhile, may bring it forward.
+                sleep_until(due.min(now + patience).into()).await;
                 continue;
             }
+            pings.sent(answers, now);
             if ping.send_ping(Ping::opaque()).is_err() {
                 // The connection is at its end, which its own task tells.
                 return std::future::pending().await;

@@ -9,6 +9,7 @@ mod connection;
 mod dial;
 mod exchange;
 mod keeper;
+mod pings;
 mod redial;
 
 use std::net::SocketAddr;
@@ -146,6 +147,12 @@ impl Endpoint {
     /// What people call it.
     pub fn name(&self) -> &ByteString {
         &self.name
+    }
+
+    /// Notes whether it takes as many pings as it gets, which servers other than ours punish; until that is known it does
+    /// not.
+    pub fn set_takes_pings(&self, takes: bool) {
+        self.vitals.set_takes_pings(takes);
     }
 
     /// Calls on their way.

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use tower::Service;
 
 use super::Roster;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::infer::{InferRequest, InferResponse};
 
 /// The models of a roster behind one service.
@@ -32,12 +32,25 @@ impl Service<InferRequest> for Balanced {
     }
 
     fn call(&mut self, request: InferRequest) -> Self::Future {
-        match self.roster.resolve(&request.model) {
-            Ok(pool) => Box::pin(pool.answer(request)),
-            Err(_) => {
-                let roster = self.roster.clone();
-                Box::pin(async move { roster.look_up(&request.model).await?.answer(request).await })
+        let (roster, found) = (self.roster.clone(), self.roster.resolve(&request.model));
+        let target = request.model.clone();
+        Box::pin(async move {
+            let pool = match found {
+                Ok(pool) => pool,
+                Err(_) => roster.look_up(&target).await?,
+            };
+            let answer = pool.clone().answer(request).await;
+            match answer {
+                // It lost its last member while the call was tried: why, the table knows.
+                Err(error) if error.kind() == Kind::NoBackend && pool.members().is_empty() => {
+                    Err(roster.resolve(&target).err().unwrap_or(error))
+                }
+                Err(error) if matches!(error.kind(), Kind::UnknownModel | Kind::NotReady) => {
+                    roster.doubt(&pool);
+                    Err(error)
+                }
+                answer => answer,
             }
-        }
+        })
     }
 }

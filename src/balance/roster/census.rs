@@ -23,6 +23,14 @@ pub struct Told {
     pub reason: String,
 }
 
+/// What a survey found.
+pub(super) enum Taken {
+    /// It says by itself what it serves.
+    Index(Census),
+    /// It must be asked about one model after another. Those that it was asked about, and whether it serves them.
+    ByName(Vec<(Told, bool)>),
+}
+
 /// All that an endpoint says that it serves.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Census {
@@ -49,15 +57,67 @@ impl Census {
         census
     }
 
-    /// Of an endpoint that must be asked by name.
-    pub(super) fn by_name() -> Census {
-        Census { taken: true, by_name: true, ..Census::default() }
+    /// Takes what a survey found. Whether anything is new.
+    pub(super) fn take(&mut self, taken: Taken) -> bool {
+        let before = self.clone();
+        match taken {
+            Taken::Index(census) => *self = census,
+            Taken::ByName(answers) => {
+                if !self.by_name {
+                    *self = Census { taken: true, by_name: true, ..Census::default() };
+                }
+                for (told, is_ready) in answers {
+                    if is_ready { self.add(told) } else { self.remove(&told) }
+                }
+            }
+        }
+        *self != before
     }
 
     /// Adds what was told of one version.
     pub(super) fn add(&mut self, told: Told) {
         let versions = self.models.entry(told.name.clone()).or_default();
-        versions.retain(|known| known.version != told.version);
-        versions.push(told);
+        match versions.iter_mut().find(|known| known.version == told.version) {
+            Some(known) => *known = told,
+            None => versions.push(told),
+        }
+    }
+    fn remove(&mut self, gone: &Told) {
+        let Some(versions) = self.models.get_mut(&gone.name) else { return };
+        versions.retain(|known| known.version != gone.version);
+        if versions.is_empty() {
+            self.models.remove(&gone.name);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(name: &str, version: u64) -> Told {
+        let name = ModelName::new(name.into()).unwrap();
+        Told { name, version: version.to_string().parse().ok(), ready: true, reason: String::new() }
+    }
+
+    #[test]
+    fn what_was_learned_by_name_stays_until_its_endpoint_says_otherwise() {
+        let mut census = Census::default();
+        assert!(census.take(Taken::ByName(vec![])), "that it is to be asked by name is new");
+        census.add(told("learned-meanwhile", 1));
+        assert!(census.take(Taken::ByName(vec![(told("other", 1), true)])));
+        assert_eq!(census.models.len(), 2);
+        assert!(!census.take(Taken::ByName(vec![(told("other", 1), true), (told("nobody", 1), false)])));
+        assert!(census.take(Taken::ByName(vec![(told("other", 1), false)])));
+        assert_eq!(census.models.into_keys().map(|name| name.to_string()).collect::<Vec<_>>(), ["learned-meanwhile"]);
+    }
+
+    #[test]
+    fn an_index_replaces_all_that_was_known() {
+        let mut census = Census::default();
+        census.take(Taken::ByName(vec![(told("old", 1), true)]));
+        let entry = ModelIndex { name: "new".into(), version: "1".into(), state: "READY".into(), reason: "".into() };
+        assert!(census.take(Taken::Index(Census::of_index(vec![entry]))));
+        assert!(!census.by_name && census.models.contains_key("new") && census.models.len() == 1);
     }
 }

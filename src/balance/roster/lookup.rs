@@ -5,61 +5,73 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use futures_util::future::join_all;
-use tokio::time::timeout;
+use futures_util::StreamExt;
+use futures_util::stream::iter;
+use tokio::sync::OnceCell;
 
+use super::Inner;
 use super::census::Told;
-use super::survey::client;
-use super::{Inner, now};
+use super::survey::is_ready;
 use crate::balance::endpoint::Endpoint;
+use crate::balance::now;
 use crate::infer::{ModelName, Target, Version, VersionChoice};
-use crate::wire::proto::inference as proto;
 
 /// How long nobody is asked again for a model that nobody has.
 const FORGET: Duration = Duration::from_secs(5);
 /// Names that are remembered so. With as many, no other is asked for until some are forgotten.
 const MOST: usize = 1024;
-/// Endpoints that are asked for one name. Of a fleet that is one deployment, each knows.
+/// Endpoints that are asked for one name at first, and at one time. Of a fleet that is one deployment, each knows.
 const ASKED: usize = 16;
-/// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Whether anybody has a model; whoever comes while that is asked waits for the answer.
+type Answer = Arc<OnceCell<bool>>;
 
 /// Names that were asked for of late.
 #[derive(Default)]
 pub(super) struct LookUps {
-    asked: Mutex<HashMap<ModelName, Instant>>,
+    asked: Mutex<HashMap<(ModelName, Option<Version>), (Instant, Answer)>>,
 }
 
 impl LookUps {
-    /// Whether this one is to be asked for now; then nobody else asks for a while.
-    fn begin(&self, name: &ModelName, now: Instant) -> bool {
+    /// The answer of late, or a place for one; nothing where too much is asked for.
+    fn answer(&self, wanted: &Told, now: Instant) -> Option<Answer> {
         let mut asked = self.asked.lock().expect("nothing panics while it holds the names");
-        asked.retain(|_, at| now.saturating_duration_since(*at) < FORGET);
-        if asked.contains_key(name) || asked.len() >= MOST {
-            return false;
+        asked.retain(|_, (at, _)| now.saturating_duration_since(*at) < FORGET);
+        let key = (wanted.name.clone(), wanted.version);
+        if !asked.contains_key(&key) && asked.len() >= MOST {
+            return None;
         }
-        asked.insert(name.clone(), now);
-        true
+        Some(asked.entry(key).or_insert_with(|| (now, Answer::default())).1.clone())
     }
 }
 
 impl Inner {
     /// Asks for a model that no list has. Whether anybody has it.
     pub(super) async fn look_up(&self, target: &Target) -> bool {
-        let silent: Vec<Arc<Endpoint>> = {
+        let mut silent: Vec<Arc<Endpoint>> = {
             let stations = self.stations();
             let by_name = stations.values().filter(|station| station.census.by_name);
-            by_name.take(ASKED).map(|station| station.endpoint().clone()).collect()
+            by_name.map(|station| station.endpoint().clone()).collect()
         };
-        if silent.is_empty() || !self.look_ups.begin(&target.name, now()) {
+        if silent.is_empty() {
             return false;
         }
-        let answers =
-            join_all(silent.iter().map(|endpoint| is_ready(endpoint, &target.name, version_of(target)))).await;
-        let having: Vec<_> = silent.iter().zip(answers).filter(|(_, ready)| *ready).collect();
-        for (endpoint, _) in &having {
+        fastrand::shuffle(&mut silent);
+        let wanted = wanted(target);
+        let Some(answer) = self.look_ups.answer(&wanted, now()) else { return false };
+        *answer.get_or_init(|| self.ask_for(&wanted, &silent)).await
+    }
+
+    /// Asks some of the endpoints, and the others only where one of those has the model.
+    async fn ask_for(&self, wanted: &Told, endpoints: &[Arc<Endpoint>]) -> bool {
+        let (some, others) = endpoints.split_at(ASKED.min(endpoints.len()));
+        let mut having = self.having(wanted, some).await;
+        if !having.is_empty() {
+            having.extend(self.having(wanted, others).await);
+        }
+        for endpoint in &having {
             if let Some(station) = self.stations().get_mut(&endpoint.address()) {
-                station.census.add(told(target));
+                station.census.add(wanted.clone());
             }
         }
         if !having.is_empty() {
@@ -67,40 +79,54 @@ impl Inner {
         }
         !having.is_empty()
     }
+
+    async fn having(&self, wanted: &Told, endpoints: &[Arc<Endpoint>]) -> Vec<Arc<Endpoint>> {
+        let asking = endpoints.to_vec().into_iter().map(|endpoint| async move {
+            let has = is_ready(&endpoint, wanted).await == Some(true);
+            has.then_some(endpoint)
+        });
+        iter(asking).buffer_unordered(ASKED).filter_map(std::future::ready).collect().await
+    }
 }
 
-fn told(target: &Target) -> Told {
-    Told { name: target.name.clone(), version: version_of(target), ready: true, reason: String::new() }
-}
-
-fn version_of(target: &Target) -> Option<Version> {
-    match &target.version {
+/// What an endpoint would tell that has it.
+fn wanted(target: &Target) -> Told {
+    let version = match &target.version {
         VersionChoice::Exact(version) => Some(*version),
         _ => None,
-    }
-}
-
-/// Whether an endpoint has a model ready, in any version where none is named.
-pub(super) async fn is_ready(endpoint: &Arc<Endpoint>, name: &ModelName, version: Option<Version>) -> bool {
-    let version = version.map(|version| version.to_string()).unwrap_or_default();
-    let request = proto::ModelReadyRequest { name: name.to_string(), version };
-    match timeout(PATIENCE, client(endpoint).model_ready(request)).await {
-        Ok(Ok(answer)) => answer.into_inner().ready,
-        _ => false,
-    }
+    };
+    Told { name: target.name.clone(), version, ready: true, reason: String::new() }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn model(number: usize) -> Told {
+        Told {
+            name: ModelName::new(format!("m{number}").into()).unwrap(),
+            version: None,
+            ready: true,
+            reason: "".into(),
+        }
+    }
+
     #[test]
     fn a_name_is_asked_for_once_in_a_while_and_only_so_many_are() {
         let (look_ups, now) = (LookUps::default(), Instant::now());
-        let name = |number: usize| ModelName::new(format!("m{number}").into()).unwrap();
-        assert!(look_ups.begin(&name(0), now));
-        assert!(!look_ups.begin(&name(0), now));
-        assert_eq!((1..2 * MOST).filter(|number| look_ups.begin(&name(*number), now)).count(), MOST - 1);
-        assert!(look_ups.begin(&name(0), now + FORGET));
+        let first = look_ups.answer(&model(0), now).unwrap();
+        first.set(false).unwrap();
+        assert_eq!(look_ups.answer(&model(0), now).unwrap().get(), Some(&false));
+        assert_eq!((1..2 * MOST).filter(|number| look_ups.answer(&model(*number), now).is_some()).count(), MOST - 1);
+        assert!(look_ups.answer(&model(0), now).is_some(), "what is remembered is told, however much that is");
+        assert_eq!(look_ups.answer(&model(0), now + FORGET).unwrap().get(), None);
+    }
+
+    #[test]
+    fn each_version_is_asked_for_by_itself() {
+        let (look_ups, now) = (LookUps::default(), Instant::now());
+        look_ups.answer(&model(0), now).unwrap().set(false).unwrap();
+        let versioned = Told { version: Version::new(2), ..model(0) };
+        assert_eq!(look_ups.answer(&versioned, now).unwrap().get(), None);
     }
 }

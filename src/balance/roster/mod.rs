@@ -22,6 +22,7 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 pub use balanced::Balanced;
+use census::Taken;
 pub use census::{Census, Told};
 pub use listing::Listed;
 use lookup::LookUps;
@@ -34,7 +35,7 @@ use super::now;
 use super::pick::{Candidate, Policy, SlowStart, Zones};
 use super::pool::{Pool, Tactics, Traits};
 use crate::discover::{Backends, Change, Guard, Store};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Kind, Result};
 use crate::infer::{ModelName, Target};
 
 /// How often breakers are looked after.
@@ -210,15 +211,13 @@ impl Roster {
         self.inner.table.load().told()
     }
 
-    /// Whether any endpoint is known, be it reachable or not.
+    /// Whether any endpoint is known and has said what it serves, be it reachable now or not: before that, every call
+    /// would be refused.
     ///
     /// # Errors
     /// `NoBackend`.
     pub fn ready(&self) -> Result<()> {
-        match self.inner.stations().is_empty() {
-            false => Ok(()),
-            true => Err(Error::new(Kind::NoBackend, "no backend is known yet")),
-        }
+        self.inner.table.load().ready()
     }
 
     /// A number that rises with each change of what can be called.
@@ -231,9 +230,17 @@ impl Roster {
         self.inner.stations().values().map(|station| station.endpoint().clone()).collect()
     }
 
-    /// Has every endpoint asked soon what it serves.
-    pub fn survey_soon(&self) {
-        self.inner.stations().values().for_each(Station::survey_soon);
+    /// Asks every endpoint that is connected what it serves. What they say holds for calls that come afterwards.
+    pub async fn survey(&self) {
+        self.inner.survey().await;
+    }
+
+    /// Has the members of a pool asked soon what they serve, since one of them does not serve what it said.
+    fn doubt(&self, pool: &Pool) {
+        let stations = self.inner.stations();
+        let members = pool.members();
+        let doubted = members.iter().filter_map(|member| stations.get(&member.endpoint.address()));
+        doubted.for_each(Station::survey_soon);
     }
 
     /// Each model by name, with what its pools share and the pool of any version.
@@ -289,21 +296,13 @@ impl Inner {
         self.dirty.notify_one();
     }
 
-    /// What an endpoint is known to have.
-    fn told_at(&self, endpoint: &Endpoint) -> Vec<Told> {
-        let stations = self.stations();
-        let census = stations.get(&endpoint.address()).map(|station| &station.census);
-        census.into_iter().flat_map(|census| census.models.values().flatten().cloned()).collect()
-    }
-
-    /// What a survey found. Tells those who keep the table.
-    fn surveyed(&self, endpoint: &Arc<Endpoint>, census: Census) {
+    /// What a survey found that asked at `asked`. Tells those who keep the table.
+    fn surveyed(&self, endpoint: &Arc<Endpoint>, taken: Taken, asked: Instant) {
         // Another may have come to the same address meanwhile, of which this says nothing.
         if let Some(station) = self.stations().get_mut(&endpoint.address())
             && Arc::ptr_eq(station.endpoint(), endpoint)
-            && station.census != census
+            && station.note(taken, asked)
         {
-            station.census = census;
             self.dirty.notify_one();
         }
     }

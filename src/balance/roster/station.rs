@@ -6,7 +6,7 @@ use std::time::Instant;
 use tokio::sync::{Notify, watch};
 
 use super::RosterRules;
-use super::census::Census;
+use super::census::{Census, Taken};
 use crate::balance::endpoint::{Connectivity, Endpoint, Kept};
 use crate::discover::Backend;
 
@@ -15,6 +15,8 @@ pub(super) struct Station {
     pub(super) backend: Backend,
     pub(super) census: Census,
     pub(super) since: Instant,
+    /// When it was asked for what is known of it.
+    asked: Instant,
     kept: Kept,
     soon: Arc<Notify>,
 }
@@ -30,7 +32,7 @@ pub(super) struct Surveyed {
 impl Station {
     pub(super) fn start(backend: Backend, rules: &RosterRules, now: Instant) -> Station {
         let kept = Kept::start(&backend, rules.dial.clone(), Arc::new(rules.endpoint.clone()));
-        Station { backend, census: Census::default(), since: now, kept, soon: Arc::default() }
+        Station { backend, census: Census::default(), since: now, asked: now, kept, soon: Arc::default() }
     }
 
     pub(super) fn endpoint(&self) -> &Arc<Endpoint> {
@@ -40,6 +42,16 @@ impl Station {
     pub(super) fn surveyed(&self) -> Surveyed {
         let endpoint = self.endpoint();
         Surveyed { endpoint: Arc::downgrade(endpoint), connectivity: endpoint.connectivity(), soon: self.soon.clone() }
+    }
+
+    /// Takes what a survey found that asked at `asked`, unless another that asked later was faster. Whether anything is
+    /// new.
+    pub(super) fn note(&mut self, taken: Taken, asked: Instant) -> bool {
+        if asked < self.asked {
+            return false;
+        }
+        self.asked = asked;
+        self.census.take(taken)
     }
 
     /// Has it asked soon what it serves.

@@ -1,14 +1,17 @@
 //! Asks endpoints what they serve: when they are connected, from time to time, and when there is reason to.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream::iter;
 use tokio::time::{sleep, timeout};
 use tonic::{Code, Status};
 
-use super::census::Census;
+use super::census::{Census, Taken, Told};
 use super::station::Surveyed;
-use super::{Inner, Known, Told, Traits, lookup};
+use super::{Inner, Known, Traits, now};
 use crate::balance::endpoint::{Asking, Connectivity, Endpoint};
 use crate::infer::ModelName;
 use crate::wire::proto::inference as proto;
@@ -18,6 +21,8 @@ use crate::wire::proto::inference::grpc_inference_service_client::GrpcInferenceS
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Surveys out of turn are not closer together than this, whatever calls find out.
 const LEAST_PAUSE: Duration = Duration::from_millis(500);
+/// Endpoints, or names of one endpoint, that are asked about at one time.
+const AT_ONCE: usize = 16;
 
 /// After a survey that failed the next one is not further away than this: a backend that is starting is known soon.
 const SOONER: Duration = Duration::from_secs(1);
@@ -57,21 +62,18 @@ pub(super) async fn keep(roster: Weak<Inner>, of: Surveyed) {
 
 /// Asks it once. Whether it answered.
 async fn survey(inner: Arc<Inner>, endpoint: Arc<Endpoint>) -> bool {
-    let mut census = match census(&endpoint).await {
-        Ok(census) => census,
+    let (asked, known) = (now(), inner.told_by_name());
+    let (taken, is_ours) = tokio::join!(take(&endpoint, known), is_ours(&endpoint));
+    endpoint.set_takes_pings(is_ours);
+    let taken = match taken {
+        Ok(taken) => taken,
         Err(status) => {
             tracing::debug!(backend = %endpoint.name(), code = ?status.code(), reason = status.message(), "backend does not say what it serves");
             return false;
         }
     };
-    if census.by_name {
-        for told in inner.told_at(&endpoint) {
-            let ready = lookup::is_ready(&endpoint, &told.name, told.version).await;
-            census.add(Told { ready, ..told });
-        }
-    }
-    let undescribed = inner.undescribed(&census);
-    inner.surveyed(&endpoint, census);
+    let undescribed = inner.undescribed(&taken);
+    inner.surveyed(&endpoint, taken, asked);
     for name in undescribed {
         let known = describe(&endpoint, &name).await;
         inner.describe(name, known);
@@ -79,14 +81,42 @@ async fn survey(inner: Arc<Inner>, endpoint: Arc<Endpoint>) -> bool {
     true
 }
 
-async fn census(endpoint: &Arc<Endpoint>) -> Result<Census, Status> {
+/// Whether an endpoint is a server of ours.
+async fn is_ours(endpoint: &Arc<Endpoint>) -> bool {
+    let mut client = client(endpoint);
+    let asked = client.server_metadata(proto::ServerMetadataRequest {});
+    matches!(timeout(PATIENCE, asked).await, Ok(Ok(answer)) if answer.get_ref().name == env!("CARGO_PKG_NAME"))
+}
+
+/// Asks an endpoint what it serves; one that does not say by itself, about what others like it serve.
+async fn take(endpoint: &Arc<Endpoint>, known: Vec<Told>) -> Result<Taken, Status> {
     let mut client = client(endpoint).max_decoding_message_size(16 << 20);
     let asked = client.repository_index(proto::RepositoryIndexRequest::default());
     match timeout(PATIENCE, asked).await {
-        Ok(Ok(index)) => Ok(Census::of_index(index.into_inner().models)),
-        Ok(Err(status)) if status.code() == Code::Unimplemented => Ok(Census::by_name()),
+        Ok(Ok(index)) => Ok(Taken::Index(Census::of_index(index.into_inner().models))),
+        Ok(Err(status)) if status.code() == Code::Unimplemented => Ok(Taken::ByName(by_name(endpoint, known).await)),
         Ok(Err(status)) => Err(status),
         Err(_) => Err(Status::deadline_exceeded("no answer")),
+    }
+}
+
+async fn by_name(endpoint: &Arc<Endpoint>, known: Vec<Told>) -> Vec<(Told, bool)> {
+    let asking = known.into_iter().map(|told| async move {
+        let is_ready = is_ready(endpoint, &told).await?;
+        Some((told, is_ready))
+    });
+    iter(asking).buffer_unordered(AT_ONCE).filter_map(std::future::ready).collect().await
+}
+
+/// Whether an endpoint serves a version of a model; nothing where it did not say.
+pub(super) async fn is_ready(endpoint: &Arc<Endpoint>, told: &Told) -> Option<bool> {
+    let version = told.version.map(|version| version.to_string()).unwrap_or_default();
+    let request = proto::ModelReadyRequest { name: told.name.to_string(), version };
+    match timeout(PATIENCE, client(endpoint).model_ready(request)).await {
+        Ok(Ok(answer)) => Some(answer.into_inner().ready),
+        // Servers differ in what they say of a model that they do not have.
+        Ok(Err(status)) if !matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded) => Some(false),
+        _ => None,
     }
 }
 
@@ -105,8 +135,37 @@ async fn describe(endpoint: &Arc<Endpoint>, name: &ModelName) -> Known {
 }
 
 impl Inner {
+    /// Asks every endpoint that is connected, and exchanges the table.
+    pub(super) async fn survey(&self) {
+        let connected = |endpoint: &Arc<Endpoint>| *endpoint.connectivity().borrow() == Connectivity::Connected;
+        let endpoints: Vec<Arc<Endpoint>> =
+            self.stations().values().map(|station| station.endpoint().clone()).filter(connected).collect();
+        let known = self.told_by_name();
+        let asking = endpoints.into_iter().map(|endpoint| {
+            let known = known.clone();
+            async move {
+                let asked = now();
+                if let Ok(taken) = take(&endpoint, known).await {
+                    self.surveyed(&endpoint, taken, asked);
+                }
+            }
+        });
+        iter(asking).buffer_unordered(AT_ONCE).collect::<()>().await;
+        self.rebuild();
+    }
+
+    /// What endpoints serve that must be asked by name.
+    fn told_by_name(&self) -> Vec<Told> {
+        let stations = self.stations();
+        let by_name = stations.values().filter(|station| station.census.by_name);
+        let all = by_name.flat_map(|station| station.census.models.values().flatten());
+        let distinct: BTreeMap<_, &Told> = all.map(|told| ((&told.name, told.version), told)).collect();
+        distinct.into_values().cloned().collect()
+    }
+
     /// Models of which nothing is known yet. Whoever asks takes it upon itself to find out.
-    fn undescribed(&self, census: &Census) -> Vec<ModelName> {
+    fn undescribed(&self, taken: &Taken) -> Vec<ModelName> {
+        let Taken::Index(census) = taken else { return Vec::new() };
         let mut known = self.known();
         let ready = census.models.iter().filter(|(_, told)| told.iter().any(|told| told.ready));
         let new: Vec<ModelName> =

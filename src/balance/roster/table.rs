@@ -81,10 +81,16 @@ impl Table {
     }
 
     fn unknown(&self, target: &Target) -> Error {
+        let unknown = |()| Error::new(Kind::UnknownModel, format!("no backend has model {target}"));
+        self.ready().map_or_else(|error| error, unknown)
+    }
+
+    /// Whether anything is known of any backend.
+    pub(super) fn ready(&self) -> Result<()> {
         match (self.backends, self.surveyed) {
-            (0, _) => Error::new(Kind::NoBackend, "no backend is known yet"),
-            (_, 0) => Error::new(Kind::NoBackend, "no backend has said yet what it serves"),
-            _ => Error::new(Kind::UnknownModel, format!("no backend has model {target}")),
+            (0, _) => Err(Error::new(Kind::NoBackend, "no backend is known yet")),
+            (_, 0) => Err(Error::new(Kind::NoBackend, "no backend has said yet what it serves")),
+            _ => Ok(()),
         }
     }
 
@@ -124,7 +130,9 @@ impl Model {
             .iter()
             .map(|station| {
                 let address = station.backend.address;
-                let same = |member: &&Arc<Member>| Arc::ptr_eq(&member.endpoint, station.endpoint());
+                // What was held against an endpoint without the model does not count once it has it.
+                let is_kept = serves(station, name, None);
+                let same = |member: &&Arc<Member>| is_kept && Arc::ptr_eq(&member.endpoint, station.endpoint());
                 let kept = before.and_then(|model| model.members.get(&address)).filter(same).cloned();
                 let new = || Arc::new(Member::new(station.endpoint().clone(), known.largest, tactics.zero, now));
                 let member = kept.unwrap_or_else(new);
@@ -187,10 +195,7 @@ fn chosen(
     members: &HashMap<SocketAddr, Arc<Member>>,
     rules: &RosterRules,
 ) -> Members {
-    let has = |station: &&&Station| {
-        let told = station.census.models.get(name).into_iter().flatten();
-        told.into_iter().any(|told| told.ready && (wanted.is_none() || told.version == wanted))
-    };
+    let has = |station: &&&Station| serves(station, name, wanted);
     for condition in [Condition::Ready, Condition::Leaving] {
         let there = stations.iter().filter(has).filter(|station| station.backend.condition == condition);
         let mut chosen = Members::default();
@@ -204,6 +209,12 @@ fn chosen(
         }
     }
     Members::default()
+}
+
+/// Whether an endpoint has the version ready, or any where none is wanted.
+fn serves(station: &Station, name: &ModelName, wanted: Option<Version>) -> bool {
+    let told = station.census.models.get(name).into_iter().flatten();
+    told.into_iter().any(|told| told.ready && (wanted.is_none() || told.version == wanted))
 }
 
 /// What is said of each version, by whoever says the best of it.

@@ -143,3 +143,18 @@ async fn what_is_known_of_an_endpoint_outlives_the_table_and_is_forgotten_with_t
     let replaced = Fleet::new(None).with(1, Condition::Ready, None, &m).table(&second);
     assert!(!Arc::ptr_eq(&known, &member(&replaced)), "another backend at the same address");
 }
+
+#[tokio::test]
+async fn who_has_a_model_again_begins_anew_and_who_keeps_it_stays_who_it_was() {
+    let model = |ready| told("a", Some(1), ready, "unloaded");
+    let mut fleet = Fleet::new(None).with(1, Condition::Ready, None, &[model(true)]);
+    let address: SocketAddr = ([10, 0, 0, 1], 1).into();
+    let member = |table: &Table| table.members_at(address).next().unwrap().1.clone();
+    let first = fleet.table(&Table::default());
+    let same = fleet.table(&first);
+    assert!(Arc::ptr_eq(&member(&first), &member(&same)));
+    fleet.0.get_mut(&address).unwrap().census.add(model(false));
+    let without = fleet.table(&same);
+    fleet.0.get_mut(&address).unwrap().census.add(model(true));
+    assert!(!Arc::ptr_eq(&member(&first), &member(&fleet.table(&without))));
+}

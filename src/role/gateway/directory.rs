@@ -93,7 +93,8 @@ impl RosterDirectory {
         order: impl Fn(Client) -> F,
     ) -> Result<()> {
         let answers = self.ask_all(LOADING, order).await;
-        self.roster.survey_soon();
+        // Whoever loads a model and then calls it finds it.
+        self.roster.survey().await;
         let all = answers.len();
         let mut failed: Vec<(String, Error)> =
             answers.into_iter().filter_map(|(backend, answer)| Some((backend, answer.err()?))).collect();
@@ -169,6 +170,10 @@ impl Directory for RosterDirectory {
         let told = self.roster.told();
         let ready = told.iter().filter(|told| told.ready && told.name == target.name);
         let mut versions: Vec<Version> = ready.filter_map(|told| told.version).collect();
+        if versions.is_empty() {
+            // Those that are asked by name say so only here.
+            versions = metadata.versions.iter().filter_map(|version| version.parse().ok()).collect();
+        }
         versions.sort();
         let version = match &target.version {
             VersionChoice::Exact(version) => Some(*version),
