@@ -54,7 +54,8 @@ impl Inner {
         if silent.is_empty() || !self.look_ups.begin(&target.name, now()) {
             return false;
         }
-        let answers = join_all(silent.iter().map(|endpoint| is_ready(endpoint, &target.name, version_of(target)))).await;
+        let answers =
+            join_all(silent.iter().map(|endpoint| is_ready(endpoint, &target.name, version_of(target)))).await;
         let having: Vec<_> = silent.iter().zip(answers).filter(|(_, ready)| *ready).collect();
         for (endpoint, _) in &having {
             if let Some(station) = self.stations().get_mut(&endpoint.address()) {

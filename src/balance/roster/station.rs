@@ -39,11 +39,7 @@ impl Station {
 
     pub(super) fn surveyed(&self) -> Surveyed {
         let endpoint = self.endpoint();
-        Surveyed {
-            endpoint: Arc::downgrade(endpoint),
-            connectivity: endpoint.connectivity(),
-            soon: self.soon.clone(),
-        }
+        Surveyed { endpoint: Arc::downgrade(endpoint), connectivity: endpoint.connectivity(), soon: self.soon.clone() }
     }
 
     /// Has it asked soon what it serves.

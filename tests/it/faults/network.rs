@@ -187,14 +187,7 @@ async fn call(addresses: Vec<SocketAddr>, away: std::ops::Range<Duration>, end: 
 }
 
 /// One call to its end.
-async fn one(
-    mut stages: Deadline<Balanced>,
-    target: Target,
-    call: u32,
-    time: Duration,
-    start: Instant,
-    log: Log,
-) {
+async fn one(mut stages: Deadline<Balanced>, target: Target, call: u32, time: Duration, start: Instant, log: Log) {
     let began = Instant::now();
     let deadline = began + time;
     let x = Tensor::new("x".into(), DType::Fp32, Shape::new(&[1]).unwrap(), floats(&[call as f32]).into()).unwrap();
@@ -211,11 +204,6 @@ async fn one(
         Ok(_) => Some("answered with what is another's".to_owned()),
         Err(error) => Some(format!("{}: {error}", error.kind().name())),
     };
-    let outcome = Outcome {
-        began: began - start,
-        at: start.elapsed(),
-        deadline: deadline - start,
-        failed,
-    };
+    let outcome = Outcome { began: began - start, at: start.elapsed(), deadline: deadline - start, failed };
     log.lock().unwrap().outcomes.push(outcome);
 }

@@ -58,7 +58,8 @@ impl Weather {
             let to = (from + millis(&mut rng, 100..2000)).min(HEALED);
             let (kind, backend) = (KINDS[rng.usize(..KINDS.len())], rng.usize(..BACKENDS - 1));
             // Of two faults at one place the end of one would be the end of the other.
-            let clashes = |other: &Fault| other.backend == backend && other.during.start < to && from < other.during.end;
+            let clashes =
+                |other: &Fault| other.backend == backend && other.during.start < to && from < other.during.end;
             if !faults.iter().any(clashes) {
                 faults.push(Fault { kind, backend, during: from..to });
             }
@@ -71,6 +72,13 @@ impl Weather {
     /// From then on everything must be well.
     pub fn calm(&self) -> Duration {
         HEALED + RECOVERY
+    }
+
+    /// Whether a backend took long and yet was not lost. Such a one is left aside for as long as round trips are remembered,
+    /// which is most of a minute, while others have time.
+    pub fn was_slow(&self, backend: usize) -> bool {
+        let slow = |fault: &Fault| fault.backend == backend && matches!(fault.kind, Kind::Slow | Kind::Hold);
+        self.faults.iter().any(slow)
     }
 
     /// Whether a call that comes to this backend now comes for no good reason.

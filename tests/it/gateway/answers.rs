@@ -14,8 +14,8 @@ use tonic::Code;
 
 use super::{Callers, more_answers, worker};
 use crate::harness::{
-    Deed, FREE, Fronting, INFER, Model, PREDICT, Part, STREAM_INFER, Standing, Taken, echo, echoed, floats, framed, raw,
-    tensor, unframed, within,
+    Deed, FREE, Fronting, INFER, Model, PREDICT, Part, STREAM_INFER, Standing, Taken, echo, echoed, floats, framed,
+    raw, tensor, unframed, within,
 };
 
 #[tokio::test]
@@ -69,7 +69,9 @@ async fn answers_are_those_of_the_worker_to_the_byte_in_every_protocol() {
             name: "y".to_owned(),
             parameters: [(
                 "classification".to_owned(),
-                proto::InferParameter { parameter_choice: Some(proto::infer_parameter::ParameterChoice::Int64Param(1)) },
+                proto::InferParameter {
+                    parameter_choice: Some(proto::infer_parameter::ParameterChoice::Int64Param(1)),
+                },
             )]
             .into_iter()
             .collect(),
@@ -134,10 +136,8 @@ async fn a_call_that_nothing_has_changed_is_passed_on_byte_for_byte_and_so_is_it
     // Fields in an order that no library writes, and a field that nobody knows.
     let mut message = Vec::new();
     let call = echo(&[1.0, 2.0]);
-    let raw_contents = proto::ModelInferRequest {
-        raw_input_contents: call.raw_input_contents.clone(),
-        ..Default::default()
-    };
+    let raw_contents =
+        proto::ModelInferRequest { raw_input_contents: call.raw_input_contents.clone(), ..Default::default() };
     message.extend(raw_contents.encode_to_vec());
     message.extend(proto::ModelInferRequest { inputs: call.inputs.clone(), ..Default::default() }.encode_to_vec());
     message.extend([0xf8, 0x3f, 7]);
@@ -161,8 +161,12 @@ async fn a_call_that_nothing_has_changed_is_passed_on_byte_for_byte_and_so_is_it
         answer.extend(proto::ModelInferResponse { outputs: vec![output], ..Default::default() }.encode_to_vec());
         answer.extend([0xf8, 0x3f, 9]);
         answer.extend(
-            proto::ModelInferResponse { model_name: "echo".to_owned(), model_version: "1".to_owned(), ..Default::default() }
-                .encode_to_vec(),
+            proto::ModelInferResponse {
+                model_name: "echo".to_owned(),
+                model_version: "1".to_owned(),
+                ..Default::default()
+            }
+            .encode_to_vec(),
         );
         let mut framed = vec![0];
         framed.extend((answer.len() as u32).to_be_bytes());

@@ -8,9 +8,7 @@ use infergate::wire::proto::inference as proto;
 use tonic::Code;
 
 use super::{Callers, call, code, freed, more_answers, worker};
-use crate::harness::{
-    Deed, Fronting, INFER, Model, Part, Serving, Standing, echo, eventually, framed, tensor, within,
-};
+use crate::harness::{Deed, Fronting, INFER, Model, Part, Serving, Standing, echo, eventually, framed, tensor, within};
 use infergate::tensor::DType;
 
 /// Two backends, which get calls by turns.
@@ -46,9 +44,8 @@ async fn a_worker_that_dies_under_load_is_not_noticed_by_callers_of_a_pure_model
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_that_dies_under_load_costs_a_model_that_must_run_once_only_what_it_had() {
-    let slow = |taken: &crate::harness::Taken| {
-        Deed::After(Duration::from_millis(5), Box::new(Deed::Answer(taken.echo())))
-    };
+    let slow =
+        |taken: &crate::harness::Taken| Deed::After(Duration::from_millis(5), Box::new(Deed::Answer(taken.echo())));
     let (one, other) = (Part::of(false, slow), Part::of(false, slow));
     let (stays, dies, fronting) = pair(&one, &other).await;
     let callers = Callers::of(&fronting, 8).await;

@@ -4,9 +4,7 @@ use infergate::config::Period;
 use tonic::Code;
 
 use super::{Callers, freed, more_answers, worker};
-use crate::harness::{
-    Deed, Fronting, Gate, INFER, Model, Part, Serving, Standing, echo, eventually, framed, within,
-};
+use crate::harness::{Deed, Fronting, Gate, INFER, Model, Part, Serving, Standing, echo, eventually, framed, within};
 
 fn answered_only(ends: &std::collections::BTreeMap<String, usize>) -> bool {
     ends.keys().all(|end| end == "answered")
@@ -31,7 +29,8 @@ async fn a_worker_that_drains_loses_nothing_even_of_a_model_that_must_run_once()
 
 #[tokio::test]
 async fn a_single_backend_that_says_goodbye_to_its_connection_loses_no_call() {
-    let part = Part::of(false, |taken| Deed::After(std::time::Duration::from_millis(1), Box::new(Deed::Answer(taken.echo()))));
+    let part =
+        Part::of(false, |taken| Deed::After(std::time::Duration::from_millis(1), Box::new(Deed::Answer(taken.echo()))));
     let backend = Standing::of(&part).await;
     let fronting = Fronting::of(&[backend.address()]).await;
     let callers = Callers::of(&fronting, 8).await;

@@ -2,9 +2,9 @@
 
 use infergate::error::{Error, Kind};
 use infergate::tensor::DType;
+use infergate::wire::proto::health::HealthCheckRequest;
 use infergate::wire::proto::health::health_check_response::ServingStatus;
 use infergate::wire::proto::health::health_client::HealthClient;
-use infergate::wire::proto::health::HealthCheckRequest;
 use infergate::wire::proto::inference as proto;
 use tonic::{Code, Status};
 
@@ -128,7 +128,8 @@ async fn a_load_tells_of_whoever_could_not_be_asked() {
     eventually("it is lost", async || fronting.endpoint(other.grpc()).await["connection"] == "lost").await;
     let status = load(&mut fronting.oip().await, "echo").await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
-    let expected = format!("1 of 2 backends did not load model \"echo\": {0}: backend {0} is not connected", other.grpc());
+    let expected =
+        format!("1 of 2 backends did not load model \"echo\": {0}: backend {0} is not connected", other.grpc());
     assert!(status.message().starts_with(&expected), "{status:?}");
     fronting.finish().await;
     one.finish().await;
@@ -214,10 +215,7 @@ async fn backends_that_do_not_list_their_models_are_asked_by_name_and_stay_known
     .await
     .unwrap();
     let mut client = fronting.oip().await;
-    eventually("it was asked", async || {
-        code(&infer(&mut client.clone(), "nobody", "").await) == Code::NotFound
-    })
-    .await;
+    eventually("it was asked", async || code(&infer(&mut client.clone(), "nobody", "").await) == Code::NotFound).await;
     let began = std::time::Instant::now();
     // Over several surveys.
     while began.elapsed() < std::time::Duration::from_secs(3) {

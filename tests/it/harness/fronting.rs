@@ -43,10 +43,7 @@ impl Fronting {
     ///
     /// # Errors
     /// Why it did not start.
-    pub async fn start(
-        backends: &[SocketAddr],
-        configure: impl FnOnce(&mut Config),
-    ) -> Result<Fronting, StartError> {
+    pub async fn start(backends: &[SocketAddr], configure: impl FnOnce(&mut Config)) -> Result<Fronting, StartError> {
         let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let mut config = Config { listen: any_port, admin: any_port, ..Config::default() };
         let list: Vec<String> = backends.iter().map(ToString::to_string).collect();
