@@ -51,10 +51,10 @@ audit: ## licences and sources of the dependencies
 	deploy/scripts/audit
 
 bench: $(LIBRARY) ## what a call costs and what batching is worth, against floors
-	$(CARGO) bench --bench journey --bench batching --bench queue --bench allocations
+	$(CARGO) bench --bench journey --bench batching --bench queue --bench allocations --bench pick --bench balance
 
 bench-short: $(LIBRARY) ## the same in seconds, to see that it runs
-	$(CARGO) bench --bench journey --bench batching --bench queue -- --short
+	$(CARGO) bench --bench journey --bench batching --bench queue --bench pick --bench balance -- --short
 	$(CARGO) bench --bench allocations
 
 clean: ## remove what was built and fetched

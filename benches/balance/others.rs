@@ -3,18 +3,32 @@
 use std::collections::VecDeque;
 
 use fastrand::Rng;
+use infergate::balance::load::Sent;
 use infergate::infer::LoadReport;
 
 /// What a probe found: endpoint, calls in flight there, and the latency to expect, in nanoseconds.
 pub type Probe = (usize, usize, u64);
 
+/// An answer as a gateway gets it.
+pub struct Answer<'a> {
+    pub from: usize,
+    pub failed: bool,
+    /// Nanoseconds since it was sent.
+    pub took: u64,
+    pub report: Option<&'a LoadReport>,
+    pub sent: Option<Sent>,
+}
+
 /// One gateway's rule; times are nanoseconds of virtual time.
 pub trait Balancer {
     fn pick(&mut self, now: u64, rng: &mut Rng) -> usize;
 
-    fn sent(&mut self, _to: usize, _now: u64) {}
+    /// A call goes out; what our own rules want to have back with its answer.
+    fn sent(&mut self, _to: usize, _now: u64) -> Option<Sent> {
+        None
+    }
 
-    fn ended(&mut self, _to: usize, _failed: bool, _took: u64, _report: Option<&LoadReport>, _now: u64) {}
+    fn ended(&mut self, _answer: Answer<'_>, _now: u64) {}
 
     /// Endpoints to probe beside a call.
     fn probes(&mut self, _rng: &mut Rng) -> Vec<usize> {
@@ -83,13 +97,14 @@ impl Balancer for TowerPeakEwma {
         if one_load <= other_load { one } else { other }
     }
 
-    fn sent(&mut self, to: usize, _now: u64) {
+    fn sent(&mut self, to: usize, _now: u64) -> Option<Sent> {
         self.endpoints[to].pending += 1;
+        None
     }
 
-    fn ended(&mut self, to: usize, _failed: bool, took: u64, _report: Option<&LoadReport>, now: u64) {
-        self.endpoints[to].pending -= 1;
-        self.endpoints[to].update(took as f64, now);
+    fn ended(&mut self, answer: Answer<'_>, now: u64) {
+        self.endpoints[answer.from].pending -= 1;
+        self.endpoints[answer.from].update(answer.took as f64, now);
     }
 
     fn joined(&mut self, _endpoint: usize, now: u64) {
@@ -143,12 +158,13 @@ impl Balancer for EnvoyLeastRequest {
         if self.pending[one] <= self.pending[other] { one } else { other }
     }
 
-    fn sent(&mut self, to: usize, _now: u64) {
+    fn sent(&mut self, to: usize, _now: u64) -> Option<Sent> {
         self.pending[to] += 1;
+        None
     }
 
-    fn ended(&mut self, to: usize, _failed: bool, _took: u64, _report: Option<&LoadReport>, _now: u64) {
-        self.pending[to] -= 1;
+    fn ended(&mut self, answer: Answer<'_>, _now: u64) {
+        self.pending[answer.from] -= 1;
     }
 
     fn joined(&mut self, _endpoint: usize, _now: u64) {
@@ -193,8 +209,8 @@ impl Prequal {
 
     fn hot_from(&self) -> f64 {
         let mut met: Vec<usize> = self.met.iter().copied().collect();
-        met.sort_unstable();
-        met.get((met.len().saturating_sub(1) as f64 * Self::HOT) as usize).map_or(0.0, |met| *met as f64)
+        let at = (met.len().saturating_sub(1) as f64 * Self::HOT) as usize;
+        if met.is_empty() { 0.0 } else { *met.select_nth_unstable(at).1 as f64 }
     }
 
     fn rank(probe: &Pooled, hot: f64) -> (bool, f64) {

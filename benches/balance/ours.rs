@@ -4,12 +4,11 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use infergate::balance::load::{Load, Outcome};
+use infergate::balance::load::{Binding, Load, Outcome, Sent};
 use infergate::balance::pick::{Candidate, Picker, Policy, SlowStart, Zones};
 use infergate::balance::plan::{Decision, Planner, Seat};
-use infergate::infer::LoadReport;
 
-use crate::others::Balancer;
+use crate::others::{Answer, Balancer};
 use crate::worker::LARGEST;
 
 /// What a failure counts as, as in the product.
@@ -30,8 +29,8 @@ impl Candidate for Endpoint {
     }
 }
 
-fn endpoint(index: usize, joined: Instant) -> Endpoint {
-    Endpoint { index, load: Load::new(Some(LARGEST as u32), joined) }
+fn endpoint(index: usize, zero: Instant, now: u64) -> Endpoint {
+    Endpoint { index, load: Load::new(Binding::Early, Some(LARGEST as u32), zero, instant(zero, now)) }
 }
 
 /// Virtual time as the product's code sees it.
@@ -39,8 +38,8 @@ pub fn instant(zero: Instant, now: u64) -> Instant {
     zero + Duration::from_nanos(now)
 }
 
-fn outcome<'a>(failed: bool, report: Option<&'a LoadReport>) -> Outcome<'a> {
-    if failed { Outcome::Failed { penalty: PENALTY } } else { Outcome::Answered(report) }
+fn outcome<'a>(answer: &Answer<'a>) -> Outcome<'a> {
+    if answer.failed { Outcome::Failed { penalty: PENALTY } } else { Outcome::Answered(answer.report) }
 }
 
 /// Early binding: picked when a call comes.
@@ -53,7 +52,7 @@ pub struct Early {
 impl Early {
     pub fn new(policy: Policy, endpoints: usize, zero: Instant) -> Early {
         // The fleet is there from the beginning, and nothing is known of it.
-        let endpoints = (0..endpoints).map(|index| endpoint(index, zero)).collect();
+        let endpoints = (0..endpoints).map(|index| endpoint(index, zero, 0)).collect();
         Early { zero, picker: Picker::new(policy, Zones::default(), SlowStart::default()), endpoints }
     }
 }
@@ -64,17 +63,18 @@ impl Balancer for Early {
         picked.expect("all admit").index
     }
 
-    fn sent(&mut self, to: usize, now: u64) {
-        self.endpoints[to].load.start(1, instant(self.zero, now));
+    fn sent(&mut self, to: usize, now: u64) -> Option<Sent> {
+        Some(self.endpoints[to].load.start(1, instant(self.zero, now)))
     }
 
-    fn ended(&mut self, to: usize, failed: bool, took: u64, report: Option<&LoadReport>, now: u64) {
-        let took = Duration::from_nanos(took);
-        self.endpoints[to].load.end(1, outcome(failed, report), took, instant(self.zero, now));
+    fn ended(&mut self, answer: Answer<'_>, now: u64) {
+        let outcome = outcome(&answer);
+        let Some(sent) = answer.sent else { return };
+        self.endpoints[answer.from].load.end(sent, outcome, instant(self.zero, now));
     }
 
     fn joined(&mut self, index: usize, now: u64) {
-        self.endpoints.push(endpoint(index, instant(self.zero, now)));
+        self.endpoints.push(endpoint(index, self.zero, now));
     }
 }
 
@@ -88,29 +88,31 @@ pub struct Late {
 }
 
 impl Late {
-    pub fn new(endpoints: usize, zero: Instant) -> Late {
-        let loads = (0..endpoints).map(|_| Load::new(Some(LARGEST as u32), zero)).collect();
-        Late { zero, planner: Planner::default(), loads, seats: Vec::new(), waiting: VecDeque::new() }
+    pub fn new(endpoints: usize, zero: Instant, turn: usize) -> Late {
+        let loads = (0..endpoints).map(|_| Load::new(Binding::Late, Some(LARGEST as u32), zero, zero)).collect();
+        Late { zero, planner: Planner::starting_at(turn), loads, seats: Vec::new(), waiting: VecDeque::new() }
     }
 
     /// What to do now.
     pub fn next(&mut self, now: u64) -> Decision {
         let now = instant(self.zero, now);
         self.seats.clear();
-        self.seats.extend(self.loads.iter().map(|load| Seat::of(load, now)));
+        let doubted = self.loads.iter().any(|load| load.has_doubtful_reports(now));
+        self.seats.extend(self.loads.iter().map(|load| load.seat(doubted, now)));
         self.planner.next(self.waiting.len(), LARGEST, &self.seats)
     }
 
-    pub fn sent(&mut self, to: usize, rows: usize, now: u64) {
-        self.loads[to].start(rows as u32, instant(self.zero, now));
+    pub fn sent(&mut self, to: usize, rows: usize, now: u64) -> Sent {
+        self.loads[to].start(rows as u32, instant(self.zero, now))
     }
 
-    pub fn ended(&mut self, to: usize, rows: usize, failed: bool, took: u64, report: Option<&LoadReport>, now: u64) {
-        let took = Duration::from_nanos(took);
-        self.loads[to].end(rows as u32, outcome(failed, report), took, instant(self.zero, now));
+    pub fn ended(&mut self, answer: Answer<'_>, now: u64) {
+        let outcome = outcome(&answer);
+        let Some(sent) = answer.sent else { return };
+        self.loads[answer.from].end(sent, outcome, instant(self.zero, now));
     }
 
     pub fn joined(&mut self, now: u64) {
-        self.loads.push(Load::new(Some(LARGEST as u32), instant(self.zero, now)));
+        self.loads.push(Load::new(Binding::Late, Some(LARGEST as u32), self.zero, instant(self.zero, now)));
     }
 }

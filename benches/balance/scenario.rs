@@ -37,18 +37,6 @@ impl Side {
 }
 
 impl Rule {
-    pub const ALL: [Rule; 9] = [
-        Rule::TowerPeakEwma,
-        Rule::OracleRoundRobin,
-        Rule::EnvoyLeastRequest,
-        Rule::Prequal,
-        Rule::Ours(Policy::RoundRobin),
-        Rule::Ours(Policy::LeastRequest),
-        Rule::Ours(Policy::PeakEwma),
-        Rule::Ours(Policy::ExpectedCompletion),
-        Rule::Planned,
-    ];
-
     pub fn name(self) -> &'static str {
         match self {
             Rule::Ours(policy) => policy.name(),
@@ -63,7 +51,7 @@ impl Rule {
     pub fn side(self, scenario: &Scenario, zero: Instant, rng: &mut Rng) -> Side {
         let count = scenario.fleet.len();
         Side::Early(match self {
-            Rule::Planned => return Side::Late(Late::new(count, zero)),
+            Rule::Planned => return Side::Late(Late::new(count, zero, rng.usize(..count))),
             Rule::Ours(policy) => Box::new(Early::new(policy, count, zero)),
             Rule::TowerPeakEwma => Box::new(TowerPeakEwma::new(count)),
             Rule::OracleRoundRobin => {
@@ -133,7 +121,7 @@ impl Scenario {
             seconds: 20.0,
         };
         // As many calls in all, so that large fleets do not take all the time there is.
-        scenario.seconds = (90_000.0 / scenario.rate(0)).clamp(2.0, 60.0);
+        scenario.seconds = (90_000.0 / scenario.rate(0)).clamp(0.75, 60.0);
         scenario
     }
 

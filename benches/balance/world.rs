@@ -5,11 +5,12 @@ use std::collections::BinaryHeap;
 use std::time::Instant;
 
 use fastrand::Rng;
+use infergate::balance::load::Sent;
 use infergate::balance::plan::Decision;
 use infergate::infer::LoadReport;
 
+use crate::others::{Answer, Probe};
 use crate::ours::Late;
-use crate::others::{Balancer, Probe};
 use crate::scenario::{Reports, Rule, Scenario, Side};
 use crate::worker::{Work, Worker};
 
@@ -31,7 +32,6 @@ enum Event {
 
 struct Call {
     came: u64,
-    gateway: usize,
     weight: f64,
 }
 
@@ -41,6 +41,7 @@ struct Shipment {
     to: usize,
     calls: Vec<u32>,
     sent: u64,
+    ticket: Option<Sent>,
     met: usize,
     failed: bool,
     report: Option<LoadReport>,
@@ -54,8 +55,6 @@ pub struct Figures {
     pub failed: usize,
     /// Rows by run.
     pub batch: f64,
-    /// Rows that each worker ran.
-    pub shares: Vec<f64>,
 }
 
 pub struct World<'a> {
@@ -174,13 +173,13 @@ impl<'a> World<'a> {
         let gateway = self.arrivals.usize(..self.scenario.gateways);
         let weight = self.scenario.weight(&mut self.arrivals);
         let call = self.calls.len() as u32;
-        self.calls.push(Call { came: self.now, gateway, weight });
+        self.calls.push(Call { came: self.now, weight });
         match &mut self.sides[gateway] {
             Side::Early(balancer) => {
                 let to = balancer.pick(self.now, &mut self.picks);
-                balancer.sent(to, self.now);
+                let sent = balancer.sent(to, self.now);
                 let probes = balancer.probes(&mut self.picks);
-                self.send(gateway, to, vec![call]);
+                self.send(gateway, to, vec![call], sent);
                 probes.into_iter().for_each(|worker| self.at(self.now + ONE_WAY, Event::Probe(gateway, worker)));
             }
             Side::Late(late) => {
@@ -197,8 +196,8 @@ impl<'a> World<'a> {
             match late.next(self.now) {
                 Decision::Send { to, rows } => {
                     let calls = Self::together(late, rows, &self.calls);
-                    late.sent(to, calls.len(), self.now);
-                    self.send(gateway, to, calls);
+                    let sent = late.sent(to, calls.len(), self.now);
+                    self.send(gateway, to, calls, Some(sent));
                 }
                 Decision::Hold { until } => {
                     let Some(until) = until.filter(|_| !late.waiting.is_empty()) else { return };
@@ -224,9 +223,10 @@ impl<'a> World<'a> {
         taken
     }
 
-    fn send(&mut self, gateway: usize, to: usize, calls: Vec<u32>) {
+    fn send(&mut self, gateway: usize, to: usize, calls: Vec<u32>, ticket: Option<Sent>) {
         let shipment = self.shipments.len() as u32;
-        self.shipments.push(Shipment { gateway, to, calls, sent: self.now, met: 0, failed: false, report: None });
+        let sent = self.now;
+        self.shipments.push(Shipment { gateway, to, calls, sent, ticket, met: 0, failed: false, report: None });
         self.at(self.now + ONE_WAY, Event::Reach(shipment));
     }
 
@@ -275,20 +275,26 @@ impl<'a> World<'a> {
     fn answer(&mut self, index: u32) {
         let shipment = &mut self.shipments[index as usize];
         let calls = std::mem::take(&mut shipment.calls);
-        let (to, failed, took) = (shipment.to, shipment.failed, self.now - shipment.sent);
-        let (gateway, report) = (shipment.gateway, shipment.report.as_ref());
+        let (gateway, failed) = (shipment.gateway, shipment.failed);
+        let answer = Answer {
+            from: shipment.to,
+            failed,
+            took: self.now - shipment.sent,
+            report: shipment.report.as_ref(),
+            sent: shipment.ticket.take(),
+        };
         match &mut self.sides[gateway] {
-            Side::Early(balancer) => balancer.ended(to, failed, took, report, self.now),
-            Side::Late(late) => late.ended(to, calls.len(), failed, took, report, self.now),
+            Side::Early(balancer) => balancer.ended(answer, self.now),
+            Side::Late(late) => late.ended(answer, self.now),
         }
         for call in calls {
-            self.record(&self.calls[call as usize].came.clone(), failed);
+            self.record(self.calls[call as usize].came, failed);
         }
         self.drive(gateway);
     }
 
-    fn record(&mut self, came: &u64, failed: bool) {
-        if *came < self.scenario.warm_up() {
+    fn record(&mut self, came: u64, failed: bool) {
+        if came < self.scenario.warm_up() {
             return;
         }
         match failed {
@@ -302,10 +308,9 @@ impl<'a> World<'a> {
         let stuck = measured - self.figures.latencies.len() - self.figures.failed;
         self.figures.latencies.extend(std::iter::repeat_n(self.now, stuck));
         self.figures.latencies.sort_unstable();
-        let (rows, runs) = self.workers.iter().fold((0, 0), |(rows, runs), worker| (rows + worker.rows, runs + worker.runs));
+        let (rows, runs) =
+            self.workers.iter().fold((0, 0), |(rows, runs), worker| (rows + worker.rows, runs + worker.runs));
         self.figures.batch = rows as f64 / runs.max(1) as f64;
-        self.figures.shares = self.workers.iter().map(|worker| worker.rows as f64 / rows.max(1) as f64).collect();
-        debug_assert!(self.calls.iter().all(|call| call.gateway < self.scenario.gateways));
         self.figures
     }
 }

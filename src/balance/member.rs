@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::breaker::{Breaker, Pass};
 use super::ejection::Standing;
 use super::endpoint::Endpoint;
-use super::load::{Load, Outcome};
+use super::load::{self, Binding, Load, Outcome};
 use super::pick::Candidate;
 use crate::error::{Blame, Error, Kind};
 use crate::infer::LoadReport;
@@ -28,9 +28,11 @@ pub struct Member {
 }
 
 impl Member {
-    /// A member that nothing is known of. `largest` is how many rows it runs at once, where that is known.
-    pub fn new(endpoint: Arc<Endpoint>, largest: Option<u32>, now: Instant) -> Member {
-        Member { endpoint, breaker: Breaker::new(fastrand::u64(..), now), load: Load::new(largest, now) }
+    /// A member that nothing is known of. `largest` is how many rows it runs at once, where that is known; `zero` is that
+    /// of the members it is picked from.
+    pub fn new(endpoint: Arc<Endpoint>, largest: Option<u32>, zero: Instant, now: Instant) -> Member {
+        let load = Load::new(Binding::Early, largest, zero, now);
+        Member { endpoint, breaker: Breaker::new(fastrand::u64(..), now), load }
     }
 
     /// How the pool's rules about ejections see it.
@@ -41,8 +43,8 @@ impl Member {
     /// Lets a call of so many rows in, or not.
     pub(super) fn enter(self: &Arc<Self>, rows: u32, now: Instant) -> Option<Sent> {
         let pass = self.breaker.enter(now)?;
-        self.load.start(rows, now);
-        Some(Sent { member: self.clone(), pass: Some(pass), rows, at: now })
+        let held = Some((pass, self.load.start(rows, now)));
+        Some(Sent { member: self.clone(), held })
     }
 }
 
@@ -60,23 +62,21 @@ impl Candidate for Arc<Member> {
 pub(super) struct Sent {
     pub(super) member: Arc<Member>,
     /// There until the end is told.
-    pass: Option<Pass>,
-    rows: u32,
-    at: Instant,
+    held: Option<(Pass, load::Sent)>,
 }
 
 impl Sent {
     /// It was answered well, with a report where the endpoint makes them.
     pub(super) fn answered(mut self, report: Option<&LoadReport>, now: Instant) {
-        if let Some(pass) = self.pass.take() {
+        if let Some((pass, sent)) = self.held.take() {
             pass.succeeded(now);
-            self.end(Outcome::Answered(report), now);
+            self.member.load.end(sent, Outcome::Answered(report), now);
         }
     }
 
     /// It failed.
     pub(super) fn failed(mut self, error: &Error, now: Instant) {
-        let Some(pass) = self.pass.take() else { return };
+        let Some((pass, sent)) = self.held.take() else { return };
         pass.failed(error, now);
         let outcome = match error.kind() {
             Kind::Overloaded => Outcome::Failed { penalty: error.retry_after().unwrap_or(REFUSED) },
@@ -84,20 +84,16 @@ impl Sent {
             kind if kind.blame() == Blame::Caller => Outcome::Answered(None),
             _ => Outcome::Failed { penalty: error.retry_after().unwrap_or_default().max(PENALTY) },
         };
-        self.end(outcome, now);
-    }
-
-    fn end(&self, outcome: Outcome<'_>, now: Instant) {
-        self.member.load.end(self.rows, outcome, now.saturating_duration_since(self.at), now);
+        self.member.load.end(sent, outcome, now);
     }
 }
 
 impl Drop for Sent {
     fn drop(&mut self) {
-        if let Some(pass) = self.pass.take() {
+        if let Some((pass, sent)) = self.held.take() {
             let now = super::now();
             pass.abandoned(now);
-            self.end(Outcome::Abandoned, now);
+            self.member.load.end(sent, Outcome::Abandoned, now);
         }
     }
 }

@@ -28,7 +28,7 @@ pub use ejection::{Relief, Standing, nobody_ready, relieve};
 pub use endpoint::{Asking, Connectivity, Dial, Endpoint, Io, Rules as EndpointRules, TlsFiles, over_tcp};
 pub use hedge::Hedging;
 pub use member::Member;
-pub use pool::{Members, Pool, Tactics, Traits};
+pub use pool::{Extra, Members, Pool, Tactics, Traits};
 pub use retry::{Attempt, GiveUp, Next, Ran, Speaks, decide};
 pub use roster::{Balanced, Census, Known, Listed, Roster, RosterRules, Told};
 pub use router::Router;

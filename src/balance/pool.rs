@@ -2,7 +2,8 @@
 //! wrong there is hidden where that is safe.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use futures_util::future::{Either, select, select_all};
@@ -68,6 +69,19 @@ pub struct Tactics {
     pub traits: ArcSwap<Traits>,
     /// The largest answer.
     pub message_size: usize,
+    /// From when the times of its members are counted.
+    pub zero: Instant,
+    /// What was tried again, and why.
+    pub extra: Extra,
+}
+
+/// Attempts beyond the first of each call.
+#[derive(Debug, Default)]
+pub struct Extra {
+    /// Of calls whose attempt failed.
+    pub retries: AtomicU64,
+    /// Of calls whose attempt was slow.
+    pub hedges: AtomicU64,
 }
 
 /// Calls the endpoints of one model.
@@ -75,7 +89,7 @@ pub struct Pool {
     members: ArcSwap<Members>,
     tactics: Arc<Tactics>,
     /// A part of the members that had calls in flight of late, for all: how busy the fleet is.
-    busy: std::sync::atomic::AtomicU32,
+    busy: AtomicU32,
     /// A member that is due to be tried again.
     due: arc_swap::ArcSwapOption<Arc<Member>>,
 }
@@ -126,7 +140,7 @@ impl Pool {
         let standings: Vec<Standing> = all.iter().map(|member| member.standing(now)).collect();
         let working = all.iter().filter(|member| member.load().calls() > 0).count() as f64;
         let busy = self.busy() + LOOK * (working - self.busy());
-        self.busy.store((busy as f32).to_bits(), std::sync::atomic::Ordering::Relaxed);
+        self.busy.store((busy as f32).to_bits(), Relaxed);
         let relief = relieve(&standings, busy);
         if relief.hurry {
             all.iter().for_each(|member| member.breaker.hurry(now));
@@ -140,7 +154,7 @@ impl Pool {
 
     /// Endpoints that were busy of late, on average.
     fn busy(&self) -> f64 {
-        f64::from(f32::from_bits(self.busy.load(std::sync::atomic::Ordering::Relaxed)))
+        f64::from(f32::from_bits(self.busy.load(Relaxed)))
     }
 
     /// Answers one call.
@@ -176,6 +190,7 @@ impl Pool {
             }
             last = Some(failed);
             number += 1;
+            self.tactics.extra.retries.fetch_add(1, Relaxed);
         }
     }
 
@@ -204,7 +219,7 @@ impl Pool {
     }
 
     /// When the answer of a call sent now would be here, at best.
-    fn predicted(&self, rows: u32, now: Instant) -> std::time::Duration {
+    fn predicted(&self, rows: u32, now: Instant) -> Duration {
         let members = self.members.load();
         let open = members.iter().filter(|member| member.admits(now));
         // The first few tell enough: it only bounds what is tried in vain.
@@ -292,6 +307,7 @@ impl Pool {
         let Ok(other) = self.pick(tried, call.rows) else { return first.await };
         tried.push(other.member.endpoint.clone());
         *number += 1;
+        self.tactics.extra.hedges.fetch_add(1, Relaxed);
         let second = std::pin::pin!(call.send(other, *number));
         // The first good answer; the other call is cancelled by being dropped.
         match select(first, second).await {
@@ -301,7 +317,7 @@ impl Pool {
         }
     }
 
-    fn hedge_after(&self) -> Option<std::time::Duration> {
+    fn hedge_after(&self) -> Option<Duration> {
         let traits = **self.tactics.traits.load();
         let part = self.busy() / self.members.load().len().max(1) as f64;
         self.tactics.hedging.after(traits.pure && traits.hedged, part, now())

@@ -118,7 +118,10 @@ pub(super) async fn until_stopped<D: Future<Output = ()>>(
 ) -> Result<(), Failure> {
     let mut stop = StopSignals::listen()?;
     let (Addresses { grpc, admin }, drain) = tokio::select! {
-        started = start => started.map_err(Failure::failed)?,
+        started = start => started.map_err(|error| match error.is_wrong_use() {
+            true => Failure::wrong_use(error),
+            false => Failure::failed(error),
+        })?,
         () = stop.next() => return Ok(()),
     };
     print(&mut std::io::stdout(), &format!("listening grpc={grpc} admin={admin}\n"))?;

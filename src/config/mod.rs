@@ -23,7 +23,7 @@ pub use keys::{Key, Section, Setting};
 pub use layer::Overrides;
 pub use list::List;
 pub use log::{LogFilter, LogFormat};
-pub use model::{ModelRules, ModelTable};
+pub use model::{ModelRules, ModelTable, PickBy};
 pub use problem::{ConfigError, Problem};
 pub use units::{ByteSize, Period};
 
@@ -96,7 +96,7 @@ settings! {
     /// How a gateway spreads calls over its backends.
     pub struct Balance {
         /// By which rule a call's backend is picked: "expected-completion", "peak-ewma", "least-request" or "round-robin".
-        policy: String = "expected-completion".into(),
+        policy: PickBy = PickBy::ExpectedCompletion,
         /// How often backends are asked what they serve.
         survey_interval: Period = Period::seconds(5),
     }

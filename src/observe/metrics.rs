@@ -36,6 +36,12 @@ impl Metrics {
         Metrics { registry }
     }
 
+    /// Tells also what another part of the process collects.
+    pub fn with(mut self, collector: impl Collector) -> Metrics {
+        self.registry.register_collector(Box::new(collector));
+        self
+    }
+
     /// All of them now.
     pub fn text(&self) -> String {
         let mut text = String::new();

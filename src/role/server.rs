@@ -48,6 +48,13 @@ pub enum StartError {
     Discovery(#[from] crate::discover::StartError),
 }
 
+impl StartError {
+    /// Whether it comes from what the process was told, and not from the world that it is in.
+    pub fn is_wrong_use(&self) -> bool {
+        matches!(self, StartError::NoModels | StartError::NoBackends | StartError::Key { .. })
+    }
+}
+
 /// A process that serves. Its tasks end with [`Server::drain`]; dropping it cuts everything off.
 pub struct Server {
     addresses: Addresses,

@@ -156,7 +156,7 @@ mod tests {
             (waiting, running, free_slots) in any::<(u32, u32, u32)>(),
             (execution, wait, run, row) in (duration(), duration(), duration(), duration()),
         ) {
-            let load = LoadReport { waiting, running, free_slots, execution, wait, run, row };
+            let load = LoadReport { waiting, running, free_slots, execution, wait, run, row, gateways: 0 };
             prop_assert_eq!(read(&trailer(&load)), Some(load));
         }
 

@@ -6,9 +6,6 @@ from project import seconds, settings, size
 
 NAME, COMPONENT = "app.kubernetes.io/name", "app.kubernetes.io/component"
 
-# Keys that the example does not tell yet.
-COMING = {"INFERGATE_DISCOVERY_STATE_FILE"}
-
 
 def of_kind(objects, kind):
     return [item for item in objects if item["kind"] == kind]
@@ -182,7 +179,7 @@ def pods_are_given_the_time_to_drain(objects):
 def variables_are_keys_that_exist(objects):
     for where, pod, container in containers(objects):
         ours = {name for name in variables(container) if name.startswith("INFERGATE_")}
-        for name in sorted(ours - settings().keys() - COMING):
+        for name in sorted(ours - settings().keys()):
             yield f"{where}: {name} sets nothing"
         if pod.get("enableServiceLinks") is not False:
             yield f"{where}: gets variables of services beside its own"

@@ -21,13 +21,14 @@ const LEVELS: [&[&str]; 7] = [
 const STAGES: [&str; 5] = ["accept", "admit", "balance", "batch", "compute"];
 
 /// What of the world outside may be named only in one place, beneath these paths.
-const HOMES: [(&[&str], &[&str]); 7] = [
+const HOMES: [(&[&str], &[&str]); 8] = [
     (&["ort::"], &["src/compute/session"]),
     (&["kube::", "k8s_openapi::"], &["src/discover/slices"]),
     (&["hickory_resolver::"], &["src/discover/dns"]),
     (&["opentelemetry::", "opentelemetry_sdk::", "opentelemetry_otlp::"], &["src/observe/"]),
     (&["tonic::transport::Server", "tonic::transport::server", "hyper::server"], &["src/accept/"]),
-    (&["h2::client", "hyper::client"], &["src/balance/endpoint"]),
+    (&["h2::client", "hyper::client::conn::http2"], &["src/balance/endpoint"]),
+    (&["hyper::client::conn::http1"], &["src/cli/endpoints"]),
     (&["prost_reflect::", "miette::"], &["src/models/triton/"]),
 ];
 

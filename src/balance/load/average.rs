@@ -34,6 +34,11 @@ impl Stamped {
         (value, kept(now.saturating_sub(self.at.load(Relaxed))))
     }
 
+    #[inline]
+    fn is_unset(&self) -> bool {
+        f64::from_bits(self.value.load(Relaxed)).is_nan()
+    }
+
     fn forget(&self) {
         self.value.store(f64::NAN.to_bits(), Relaxed);
     }
@@ -54,6 +59,11 @@ impl PeakAverage {
         let (mean, kept) = self.0.read(now);
         let next = if mean.is_nan() || took > mean { took } else { mean * kept + took * (1.0 - kept) };
         self.0.write(next, now);
+    }
+
+    #[inline]
+    pub(super) fn is_known(&self) -> bool {
+        !self.0.is_unset()
     }
 
     /// It takes no less than that.
@@ -93,8 +103,12 @@ impl Failing {
         self.0.forget();
     }
 
+    #[inline]
     pub(super) fn at(&self, now: u64) -> f64 {
+        if self.0.is_unset() {
+            return 0.0;
+        }
         let (cost, kept) = self.0.read(now);
-        if cost.is_nan() { 0.0 } else { cost * kept }
+        cost * kept
     }
 }

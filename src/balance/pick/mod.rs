@@ -17,6 +17,7 @@ use std::time::Instant;
 
 use fastrand::Rng;
 
+use sample::Sample;
 pub use slow_start::SlowStart;
 use turn::Turn;
 pub use zones::Zones;
@@ -26,7 +27,7 @@ use crate::error::{Error, Kind};
 
 /// An endpoint, as far as picking goes.
 pub trait Candidate {
-    /// How busy it is.
+    /// How busy it is. Those that are picked from together have loads of one zero.
     fn load(&self) -> &Load;
 
     /// Whether it may get a call now: what a breaker says.
@@ -124,33 +125,39 @@ impl Picker {
         let open = |candidate: &M| candidate.admits(now) && !excluded(candidate);
         match self.policy {
             Policy::ExpectedCompletion => {
-                self.zones.nearer(near, far, |set| best(set, &open, &question, expected::cost, rng))
+                self.zones.nearer(near, far, |set| best(set, &open, &question, expected::scale, rng))
             }
-            Policy::PeakEwma => self.zones.nearer(near, far, |set| best(set, &open, &question, ewma::cost, rng)),
-            Policy::LeastRequest => self.zones.balanced(near, far, |set| best(set, &open, &question, least::cost, rng)),
+            Policy::PeakEwma => self.zones.nearer(near, far, |set| best(set, &open, &question, |_, _| ewma::cost, rng)),
+            Policy::LeastRequest => {
+                self.zones.balanced(near, far, |set| best(set, &open, &question, |_, _| least::cost, rng))
+            }
             Policy::RoundRobin => self.turn.next(near, far, &open, &question, rng),
         }
     }
 }
 
-/// The cheapest of a few at random, with its cost.
+/// What a call of so many rows costs at an endpoint at that time, in nanoseconds from the endpoints' zero.
+type Cost = fn(&Load, u32, u64) -> f64;
+
+/// The cheapest of a few at random, with its cost, on the scale that is right for those few.
 fn best<'a, M: Candidate>(
     set: &'a [M],
     open: &impl Fn(&M) -> bool,
     question: &Question<'_>,
-    cost: impl Fn(&Load, &Question<'_>) -> f64,
+    scale: impl Fn(&Sample<'a, M>, u64) -> Cost,
     rng: &mut Rng,
 ) -> Option<(&'a M, f64)> {
-    let eligible = |candidate: &M, rng: &mut Rng| {
-        open(candidate) && question.slow_start.admits(candidate.load().age(question.now), rng)
-    };
-    let sample = match sample::distinct(set, eligible, rng) {
-        sample if sample.is_empty() => sample::distinct(set, |candidate: &M, _: &mut Rng| open(candidate), rng),
+    let at = set.first()?.load().nanos(question.now);
+    let warm =
+        |candidate: &M, rng: &mut Rng| open(candidate) && question.slow_start.admits(candidate.load().age(at), rng);
+    let sample = match Sample::of(set, warm, rng) {
+        sample if sample.is_empty() => Sample::of(set, |candidate: &M, _: &mut Rng| open(candidate), rng),
         sample => sample,
     };
+    let cost = scale(&sample, at);
     let mut best: Option<(&'a M, f64)> = None;
     for candidate in sample.iter() {
-        let cost = cost(candidate.load(), question);
+        let cost = cost(candidate.load(), question.rows, at);
         // Of equals the one that we gave less: a prediction cannot tell apart what nobody has used yet.
         let better = best.is_none_or(|(other, least)| {
             cost < least || (cost == least && candidate.load().calls() < other.load().calls())

@@ -9,60 +9,53 @@ pub(super) const CHOICES: usize = 3;
 const DRAWS: usize = 8;
 
 /// Up to [`CHOICES`] endpoints.
-pub(super) struct Sample<'a, M>([Option<&'a M>; CHOICES]);
-
-impl<'a, M> Sample<'a, M> {
-    pub(super) fn iter(&self) -> impl Iterator<Item = &'a M> {
-        self.0.iter().map_while(|found| *found)
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.0[0].is_none()
-    }
-}
-
-/// Distinct endpoints out of `set` that are eligible, each with the same chance; all that are where there are no more
-/// than [`CHOICES`]. Fewer come only where fewer are eligible.
-pub(super) fn distinct<'a, M>(set: &'a [M], eligible: impl Fn(&M, &mut Rng) -> bool, rng: &mut Rng) -> Sample<'a, M> {
-    let mut found = Found { indexes: [usize::MAX; CHOICES], count: 0 };
-    if set.len() > CHOICES {
-        for _ in 0..DRAWS {
-            let index = rng.usize(..set.len());
-            if !found.has(index) && eligible(&set[index], rng) && found.push(index) {
-                break;
-            }
-        }
-    }
-    // Where most are closed, drawing does not find the others.
-    if !found.is_full() && !set.is_empty() {
-        let start = rng.usize(..set.len());
-        for index in (start..set.len()).chain(0..start) {
-            if !found.has(index) && eligible(&set[index], rng) && found.push(index) {
-                break;
-            }
-        }
-    }
-    Sample(found.indexes.map(|index| set.get(index)))
-}
-
-struct Found {
+pub(super) struct Sample<'a, M> {
+    found: [Option<&'a M>; CHOICES],
     indexes: [usize; CHOICES],
     count: usize,
 }
 
-impl Found {
-    fn has(&self, index: usize) -> bool {
-        self.indexes.contains(&index)
+impl<'a, M> Sample<'a, M> {
+    /// Distinct endpoints out of `set` that are eligible, each with the same chance, and all where there are no more
+    /// than [`CHOICES`]. Fewer come only where fewer are eligible.
+    #[inline]
+    pub(super) fn of(set: &'a [M], eligible: impl Fn(&M, &mut Rng) -> bool, rng: &mut Rng) -> Self {
+        let mut sample = Sample { found: [None; CHOICES], indexes: [usize::MAX; CHOICES], count: 0 };
+        if set.len() > CHOICES {
+            for _ in 0..DRAWS {
+                let index = rng.usize(..set.len());
+                if sample.take(set, index, &eligible, rng) {
+                    return sample;
+                }
+            }
+        }
+        // Where most are closed, drawing does not find the others.
+        let start = if set.is_empty() { 0 } else { rng.usize(..set.len()) };
+        for index in (start..set.len()).chain(0..start) {
+            if sample.take(set, index, &eligible, rng) {
+                break;
+            }
+        }
+        sample
     }
 
-    /// Whether it is full with that one.
-    fn push(&mut self, index: usize) -> bool {
-        self.indexes[self.count] = index;
-        self.count += 1;
-        self.is_full()
-    }
-
-    fn is_full(&self) -> bool {
+    /// Takes one more where it may be taken. Whether that was the last.
+    #[inline]
+    fn take(&mut self, set: &'a [M], index: usize, eligible: &impl Fn(&M, &mut Rng) -> bool, rng: &mut Rng) -> bool {
+        if !self.indexes.contains(&index) && eligible(&set[index], rng) {
+            self.found[self.count] = Some(&set[index]);
+            self.indexes[self.count] = index;
+            self.count += 1;
+        }
         self.count == CHOICES
+    }
+
+    #[inline]
+    pub(super) fn iter(&self) -> impl Iterator<Item = &'a M> {
+        self.found.iter().map_while(|found| *found)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.count == 0
     }
 }

@@ -47,7 +47,7 @@ fn round<'a, M: Candidate>(
     let at = |index: usize| near.get(index).unwrap_or_else(|| &far[index - near.len()]);
     let mut passed = None;
     for candidate in order.map(at).filter(|candidate| open(candidate)) {
-        if question.slow_start.admits(candidate.load().age(question.now), rng) {
+        if question.slow_start.admits(candidate.load().age(candidate.load().nanos(question.now)), rng) {
             return Some(candidate);
         }
         passed.get_or_insert(candidate);

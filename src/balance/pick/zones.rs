@@ -28,8 +28,7 @@ impl Zones {
         far: &'a [M],
         mut best: impl FnMut(&'a [M]) -> Option<(&'a M, f64)>,
     ) -> Option<&'a M> {
-        let margin = self.margin.as_nanos() as f64;
-        self.choose(near, far, &mut best, margin)
+        self.choose(near, far, &mut best, |zones| zones.margin.as_nanos() as f64)
     }
 
     /// The same for costs that are calls in flight: the near one unless the far one has that part fewer and one more.
@@ -39,7 +38,7 @@ impl Zones {
         far: &'a [M],
         mut best: impl FnMut(&'a [M]) -> Option<(&'a M, f64)>,
     ) -> Option<&'a M> {
-        self.choose(near, far, &mut best, 1.0)
+        self.choose(near, far, &mut best, |_| 1.0)
     }
 
     fn choose<'a, M>(
@@ -47,13 +46,17 @@ impl Zones {
         near: &'a [M],
         far: &'a [M],
         best: &mut impl FnMut(&'a [M]) -> Option<(&'a M, f64)>,
-        margin: f64,
+        margin: fn(&Zones) -> f64,
     ) -> Option<&'a M> {
         let own = best(near);
+        if far.is_empty() {
+            return own.map(|(near, _)| near);
+        }
+        let margin = margin(self);
         let worth = |cost: f64| cost * (1.0 - self.ratio) - margin;
         let other = match own {
             // Nothing costs less than nothing.
-            Some((_, cost)) if far.is_empty() || worth(cost) <= 0.0 => None,
+            Some((_, cost)) if worth(cost) <= 0.0 => None,
             _ => best(far),
         };
         match (own, other) {

@@ -93,6 +93,11 @@ impl Table {
         self.models.values().for_each(|model| model.watch(now));
     }
 
+    /// Each model with what its pools share and who is in them.
+    pub(super) fn models(&self) -> impl Iterator<Item = (&ModelName, &Arc<Tactics>, &Arc<Pool>)> {
+        self.models.iter().map(|(name, model)| (name, &model.tactics, &model.any))
+    }
+
     pub(super) fn told(&self) -> Vec<Told> {
         let mut told: Vec<Told> = self.models.values().flat_map(|model| model.told.iter().cloned()).collect();
         told.sort_by(|one, other| (&one.name, one.version).cmp(&(&other.name, other.version)));
@@ -122,7 +127,7 @@ impl Model {
                 let address = station.backend.address;
                 let same = |member: &&Arc<Member>| Arc::ptr_eq(&member.endpoint, station.endpoint());
                 let kept = before.and_then(|model| model.members.get(&address)).filter(same).cloned();
-                let new = || Arc::new(Member::new(station.endpoint().clone(), known.largest, now));
+                let new = || Arc::new(Member::new(station.endpoint().clone(), known.largest, tactics.zero, now));
                 let member = kept.unwrap_or_else(new);
                 // It may have been found before anybody said so.
                 known.largest.into_iter().for_each(|largest| member.load().runs_at_once(largest));
@@ -177,6 +182,8 @@ fn tactics(name: &ModelName, rules: &RosterRules, now: Instant) -> Tactics {
         hedging: Hedging::new(now),
         traits: Default::default(),
         message_size: rules.endpoint.message_size,
+        zero: now,
+        extra: Default::default(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The gateway: the front door only. Behind it a roster of backends that are discovered, dialled, and balanced over.
 
 mod directory;
+mod metrics;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use crate::accept::{Page, Phases, Readiness};
 use crate::admit::{Deadline, InFlight, Limit};
 use crate::balance::pick::Policy;
 use crate::balance::{Balanced, Dial, Roster, RosterRules, TlsFiles, Traits, over_tcp};
-use crate::config::{Config, ModelRules};
+use crate::config::{Config, ModelRules, PickBy};
 use crate::discover::{self, Discovery, Settings, Source};
 use crate::infer::ModelName;
 use crate::observe::{Ledger, Metrics, StatisticsTable};
@@ -53,6 +54,7 @@ impl Gateway {
         let bound = Bound::bind(config).await?;
         let discovery = discover::start(sources, settings(config))?;
         let roster = Roster::new(rules);
+        let fleet = metrics::Fleet { roster: roster.clone(), lives: discovery.lives.clone() };
         let keeper = AbortOnDrop(tokio::spawn(keep(roster.clone(), discovery)));
 
         let in_flight = InFlight::new(config.limits.in_flight, "the gateway");
@@ -66,7 +68,7 @@ impl Gateway {
             serde_json::json!({ "endpoints": listed.listing(now) })
         });
         let addresses = bound.addresses;
-        let metrics = Arc::new(Metrics::new(Arc::new(StatisticsTable::default())));
+        let metrics = Arc::new(Metrics::new(Arc::new(StatisticsTable::default())).with(fleet));
         let ports = bound.with("/endpoints", page).serve(front, readiness, metrics);
         ports.ready();
         Ok(Gateway { addresses, roster, ledger, ports, keeper })
@@ -138,13 +140,7 @@ fn sources(config: &Config) -> Result<Vec<Source>, StartError> {
 }
 
 fn roster_rules(config: &Config, dial: Dial) -> Result<RosterRules, StartError> {
-    let policy: Policy = policy("balance.policy", &config.balance.policy)?;
-    let models = Arc::new(config.model.clone().unwrap_or_default());
-    for rules in models.values() {
-        if let Some(named) = &rules.policy {
-            self::policy("model", named)?;
-        }
-    }
+    let (standard, models) = (config.balance.policy, Arc::new(config.model.clone().unwrap_or_default()));
     let of = models.clone();
     Ok(RosterRules {
         endpoint: endpoint_rules(config),
@@ -152,15 +148,20 @@ fn roster_rules(config: &Config, dial: Dial) -> Result<RosterRules, StartError> 
         zone: config.discovery.zone.as_ref().map(|zone| zone.as_str().into()),
         survey: config.balance.survey_interval.get(),
         policy: Arc::new(move |name: &ModelName| {
-            let own = of.get(name.as_str()).and_then(|rules| rules.policy.as_ref());
-            own.and_then(|policy| policy.parse().ok()).unwrap_or(policy)
+            let own = of.get(name.as_str()).and_then(|rules| rules.policy);
+            policy(own.unwrap_or(standard))
         }),
         traits: Arc::new(move |name: &ModelName, told: Option<Traits>| traits(models.get(name.as_str()), told)),
     })
 }
 
-fn policy(key: &'static str, name: &str) -> Result<Policy, StartError> {
-    name.parse().map_err(|error: crate::error::Error| StartError::Key { key, what: error.message().to_owned() })
+fn policy(named: PickBy) -> Policy {
+    match named {
+        PickBy::ExpectedCompletion => Policy::ExpectedCompletion,
+        PickBy::PeakEwma => Policy::PeakEwma,
+        PickBy::LeastRequest => Policy::LeastRequest,
+        PickBy::RoundRobin => Policy::RoundRobin,
+    }
 }
 
 /// What is said of a model here goes before what its backends say; what nobody says is the safe thing.

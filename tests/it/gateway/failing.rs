@@ -14,7 +14,8 @@ use infergate::tensor::DType;
 /// Two backends, which get calls by turns.
 async fn pair(one: &Part, other: &Part) -> (Standing, Standing, Fronting) {
     let (one, other) = (Standing::of(one).await, Standing::of(other).await);
-    let by_turns = |config: &mut infergate::config::Config| config.balance.policy = "round-robin".to_owned();
+    let by_turns =
+        |config: &mut infergate::config::Config| config.balance.policy = infergate::config::PickBy::RoundRobin;
     let fronting = Fronting::with(&[one.address(), other.address()], by_turns).await;
     (one, other, fronting)
 }

@@ -68,7 +68,8 @@ async fn what_some_have_and_none_serves_is_unavailable_with_the_reason() {
 async fn calls_go_where_their_version_is_and_any_serves_those_that_name_none() {
     let old = worker([Model::echo().versions(&[1])]).await;
     let new = worker([Model::echo().versions(&[1, 2]).settings("versions = \"all\"")]).await;
-    let by_turns = |config: &mut infergate::config::Config| config.balance.policy = "round-robin".to_owned();
+    let by_turns =
+        |config: &mut infergate::config::Config| config.balance.policy = infergate::config::PickBy::RoundRobin;
     let fronting = Fronting::with(&[old.grpc(), new.grpc()], by_turns).await;
     let mut client = fronting.oip().await;
     for _ in 0..20 {

@@ -1,0 +1,145 @@
+//! The table over stations that are never connected: who is in which pool hangs on what was told, not on that.
+
+use std::collections::BTreeMap;
+
+use tokio::io::DuplexStream;
+
+use super::*;
+use crate::discover::{Backend, Condition};
+use crate::infer::VersionChoice;
+
+fn rules(zone: Option<&str>) -> RosterRules {
+    RosterRules {
+        endpoint: Rules {
+            connect_timeout: Duration::from_secs(1),
+            silence: Duration::from_millis(250),
+            ping_timeout: Duration::from_millis(600),
+            connections: 1,
+            windows: (1 << 16, 1 << 16),
+            message_size: 1 << 20,
+        },
+        dial: Dial::through(|_| std::future::pending::<std::io::Result<DuplexStream>>()),
+        zone: zone.map(ByteString::from),
+        survey: Duration::from_secs(5),
+        policy: Arc::new(|_| Policy::default()),
+        traits: Arc::new(|_, told| told.unwrap_or_default()),
+    }
+}
+
+fn told(name: &str, version: Option<u64>, ready: bool, reason: &str) -> Told {
+    let version = version.and_then(crate::infer::Version::new);
+    Told { name: name.parse().unwrap(), version, ready, reason: reason.into() }
+}
+
+/// Stations by port, each with its condition, its zone and what it told.
+struct Fleet(BTreeMap<SocketAddr, Station>, RosterRules);
+
+impl Fleet {
+    fn new(zone: Option<&str>) -> Fleet {
+        Fleet(BTreeMap::new(), rules(zone))
+    }
+
+    fn with(mut self, port: u16, condition: Condition, zone: Option<&str>, models: &[Told]) -> Fleet {
+        let address: SocketAddr = ([10, 0, 0, 1], port).into();
+        let backend = Backend { condition, zone: zone.map(ByteString::from), ..Backend::at(address) };
+        let mut station = Station::start(backend, &self.1, now());
+        station.census.taken = true;
+        models.iter().cloned().for_each(|told| station.census.add(told));
+        self.0.insert(address, station);
+        self
+    }
+
+    fn table(&self, before: &Table) -> Table {
+        before.next(&self.0, &BTreeMap::new(), &self.1, now())
+    }
+}
+
+fn target(name: &str, version: Option<&str>) -> Target {
+    Target::parse(name.into(), version.unwrap_or_default()).unwrap()
+}
+
+fn ports(members: &[Arc<Member>]) -> Vec<u16> {
+    members.iter().map(|member| member.endpoint.address().port()).collect()
+}
+
+fn kind(table: &Table, target: &Target) -> Kind {
+    table.resolve(target).map(drop).unwrap_err().kind()
+}
+
+#[tokio::test]
+async fn a_call_is_led_to_who_has_the_version_and_one_without_a_version_to_any_who_is_ready() {
+    let fleet = Fleet::new(None)
+        .with(1, Condition::Ready, None, &[told("m", Some(1), true, "")])
+        .with(2, Condition::Ready, None, &[told("m", Some(1), true, ""), told("m", Some(2), true, "")])
+        .with(3, Condition::Ready, None, &[told("m", Some(2), false, "loading"), told("n", None, true, "")]);
+    let table = fleet.table(&Table::default());
+    let members =
+        |name: &str, version: Option<&str>| ports(&table.resolve(&target(name, version)).unwrap().members().near);
+    assert_eq!(members("m", None), [1, 2]);
+    assert_eq!(members("m", Some("1")), [1, 2]);
+    assert_eq!(members("m", Some("2")), [2]);
+    assert_eq!(members("n", None), [3]);
+}
+
+#[tokio::test]
+async fn what_nobody_has_is_unknown_and_what_is_not_ready_says_why() {
+    let empty = Table::default();
+    assert_eq!(kind(&empty, &target("m", None)), Kind::NoBackend);
+    let fleet = Fleet::new(None).with(1, Condition::Ready, None, &[told("m", Some(3), false, "out of memory")]);
+    let table = fleet.table(&empty);
+    assert_eq!(kind(&table, &target("x", None)), Kind::UnknownModel);
+    assert_eq!(kind(&table, &target("m", Some("4"))), Kind::UnknownModel);
+    let error = table.resolve(&target("m", Some("3"))).map(drop).unwrap_err();
+    assert_eq!((error.kind(), error.message()), (Kind::NotReady, "model \"m\" version 3 is not ready: out of memory"));
+    let labelled = Target { name: "m".parse().unwrap(), version: VersionChoice::Label("stable".into()) };
+    assert_eq!(kind(&table, &labelled), Kind::Unsupported);
+}
+
+#[tokio::test]
+async fn who_is_leaving_is_called_only_where_nobody_else_is_and_who_is_not_ready_never() {
+    let m = [told("m", Some(1), true, "")];
+    let fleet = Fleet::new(None).with(1, Condition::Leaving, None, &m).with(2, Condition::Ready, None, &m).with(
+        3,
+        Condition::Unready,
+        None,
+        &m,
+    );
+    let table = fleet.table(&Table::default());
+    assert_eq!(ports(&table.resolve(&target("m", None)).unwrap().members().near), [2]);
+    let fleet = Fleet::new(None).with(1, Condition::Leaving, None, &m).with(3, Condition::Unready, None, &m);
+    let table = fleet.table(&Table::default());
+    assert_eq!(ports(&table.resolve(&target("m", None)).unwrap().members().near), [1]);
+    let fleet = Fleet::new(None).with(3, Condition::Unready, None, &m);
+    assert_eq!(kind(&fleet.table(&Table::default()), &target("m", None)), Kind::NotReady);
+}
+
+#[tokio::test]
+async fn those_of_another_zone_are_far_and_those_of_none_are_near() {
+    let m = [told("m", Some(1), true, "")];
+    let fleet = |zone| {
+        Fleet::new(zone).with(1, Condition::Ready, Some("a"), &m).with(2, Condition::Ready, Some("b"), &m).with(
+            3,
+            Condition::Ready,
+            None,
+            &m,
+        )
+    };
+    let table = fleet(Some("a")).table(&Table::default());
+    let members = table.resolve(&target("m", None)).unwrap().members();
+    assert_eq!((ports(&members.near), ports(&members.far)), (vec![1, 3], vec![2]));
+    let table = fleet(None).table(&Table::default());
+    assert!(table.resolve(&target("m", None)).unwrap().members().far.is_empty());
+}
+
+#[tokio::test]
+async fn what_is_known_of_an_endpoint_outlives_the_table_and_is_forgotten_with_the_endpoint() {
+    let m = [told("m", Some(1), true, "")];
+    let fleet = Fleet::new(None).with(1, Condition::Ready, None, &m);
+    let first = fleet.table(&Table::default());
+    let second = fleet.table(&first);
+    let member = |table: &Table| table.resolve(&target("m", None)).unwrap().members().near[0].clone();
+    assert!(Arc::ptr_eq(&member(&first), &member(&second)));
+    let known = member(&second);
+    let replaced = Fleet::new(None).with(1, Condition::Ready, None, &m).table(&second);
+    assert!(!Arc::ptr_eq(&known, &member(&replaced)), "another backend at the same address");
+}
