@@ -145,3 +145,14 @@ pub(super) fn stamp(request: &InferRequest, stage: Stage) {
     let now = now();
     request.members.iter().for_each(|member| member.timeline.end(stage, now));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_that_says_itself_that_it_is_late_has_too_much_to_do_and_is_not_silent() {
+        assert_eq!(said(&Error::late("waiting for an instance")).kind(), Kind::Overloaded);
+        assert_eq!(said(&Error::new(Kind::Engine, "broken")).kind(), Kind::Engine);
+    }
+}

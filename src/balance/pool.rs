@@ -130,8 +130,9 @@ impl Pool {
         self.members.load().iter().any(|member| member.admits(now))
     }
 
-    /// Looks after the breakers of its members; to be called some ten times a second.
-    pub fn watch(&self, now: Instant) {
+    /// Looks after the breakers of its members; to be called some ten times a second. Says who should get calls although
+    /// it is ejected: members are in several pools, and one that needs them is enough.
+    pub fn watch(&self, now: Instant) -> Vec<Arc<Member>> {
         let members = self.members.load();
         let usual = self.tactics.hedging.after(true, 0.0, now);
         members.iter().for_each(|member| member.breaker.watch(usual, now));
@@ -141,16 +142,14 @@ impl Pool {
         let busy = self.busy() + LOOK * (working - self.busy());
         self.busy.store((busy as f32).to_bits(), Relaxed);
         let relief = relieve(&standings, busy);
-        for (at, member) in all.iter().enumerate() {
-            member.breaker.spare(relief.spared.contains(&at));
-            if relief.hurry {
-                member.breaker.hurry(now);
-            }
+        if relief.hurry {
+            all.iter().for_each(|member| member.breaker.hurry(now));
         }
         let is_due = |member: &&&Arc<Member>| {
             member.endpoint.is_reachable() && member.breaker.admission(now) == super::Admission::Probe
         };
         self.due.store(all.iter().find(is_due).map(|member| Arc::new(Arc::clone(member))));
+        relief.spared.into_iter().map(|at| all[at].clone()).collect()
     }
 
     /// Endpoints that were busy of late, on average.

@@ -48,7 +48,7 @@ impl Exchange {
     pub(super) async fn finish(self, limit: usize) -> Result<Reply, Lost> {
         let (head, mut body) = self.response.await?.into_parts();
         if head.status != StatusCode::OK {
-            return Err(Lost::wrong(format!("it answered with HTTP status {}", head.status.as_u16())));
+            return Err(Lost::by_http(head.status));
         }
         let mut assembly = Assembly::default();
         while let Some(frame) = body.data().await {
@@ -81,6 +81,15 @@ impl Lost {
     /// Nothing was sent.
     pub(super) fn never(error: &impl fmt::Display) -> Lost {
         Lost { why: error.to_string(), kind: Kind::BackendLost, ran: Ran::Never, turned_away: true }
+    }
+
+    /// A proxy in between answered (gRPC's mapping of HTTP statuses, as far as it says that another time may be better).
+    fn by_http(status: StatusCode) -> Lost {
+        let lost = Lost::wrong(format!("it answered with HTTP status {}", status.as_u16()));
+        match status.as_u16() {
+            429 | 502..=504 => Lost { kind: Kind::BackendLost, ..lost },
+            _ => lost,
+        }
     }
 
     fn wrong(why: String) -> Lost {

@@ -262,3 +262,15 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn of_an_endpoint_that_was_lost_and_is_back_what_it_failed_is_forgotten() {
+    let endpoint = Endpoint::new(Binding::Early);
+    for _ in 0..10 {
+        let sent = endpoint.load.start(1, endpoint.at(0));
+        endpoint.load.end(sent, Outcome::Failed { penalty: MILLIS(5000) }, endpoint.at(1));
+    }
+    assert!(endpoint.predicted(1) > MILLIS(1000));
+    endpoint.load.begin_anew();
+    assert_eq!(endpoint.predicted(1), Duration::ZERO);
+}

@@ -131,7 +131,7 @@ impl Roster {
                         self.forget_lost_suspects(&mut guard, &mut used, &mut tasks);
                         self.inner.rebuild();
                     }
-                    _ = look.tick() => self.inner.table.load().pools().for_each(|pool| pool.watch(now())),
+                    _ = look.tick() => self.inner.table.load().watch(now()),
                     Some(_) = tasks.join_next() => {}
                 }
             }

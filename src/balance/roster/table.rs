@@ -94,8 +94,9 @@ impl Table {
         }
     }
 
-    pub(super) fn pools(&self) -> impl Iterator<Item = &Arc<Pool>> {
-        self.models.values().flat_map(|model| std::iter::once(&model.any).chain(model.versions.values()))
+    /// Looks after the breakers of all members.
+    pub(super) fn watch(&self, now: Instant) {
+        self.models.values().for_each(|model| model.watch(now));
     }
 
     /// Each model with what its pools share and who is in them.
@@ -155,6 +156,14 @@ impl Model {
             .map(|version| (version, pool(before.and_then(|model| model.versions.get(&version)), Some(version))))
             .collect();
         Model { tactics, any, versions, told, members }
+    }
+
+    fn watch(&self, now: Instant) {
+        let pools = std::iter::once(&self.any).chain(self.versions.values());
+        let spared: Vec<Arc<Member>> = pools.flat_map(|pool| pool.watch(now)).collect();
+        for member in self.members.values() {
+            member.breaker.spare(spared.iter().any(|spared| Arc::ptr_eq(spared, member)));
+        }
     }
 
     /// Why a call for it cannot be served now.

@@ -74,6 +74,13 @@ impl Weather {
         HEALED + RECOVERY
     }
 
+    /// Whether a backend took long and yet was not lost. Such a one is left aside for as long as round trips are remembered,
+    /// which is most of a minute, while others have time.
+    pub fn was_slow(&self, backend: usize) -> bool {
+        let slow = |fault: &Fault| fault.backend == backend && matches!(fault.kind, Kind::Slow | Kind::Hold);
+        self.faults.iter().any(slow)
+    }
+
     /// Whether a call that comes to this backend now comes for no good reason.
     pub fn is_removed(&self, backend: usize, at: Duration) -> bool {
         backend == BACKENDS - 1 && at > self.away.start + ON_THE_WAY && at < self.away.end
