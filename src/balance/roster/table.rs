@@ -88,6 +88,11 @@ impl Table {
         }
     }
 
+    /// Whether all but `lost` backends have said what they serve; never where there is none.
+    pub(super) fn is_complete(&self, lost: usize) -> bool {
+        self.backends > 0 && self.surveyed + lost >= self.backends
+    }
+
     pub(super) fn pools(&self) -> impl Iterator<Item = &Arc<Pool>> {
         self.models.values().flat_map(|model| std::iter::once(&model.any).chain(model.versions.values()))
     }
