@@ -56,10 +56,13 @@ pub(super) async fn keep(roster: Weak<Inner>, of: Surveyed) {
         let usual = inner.rules.survey.mul_f64(0.8 + 0.4 * fastrand::f64());
         let pause = match survey(inner, asked).await {
             Found::Ready => usual,
-            Found::Unready => usual.min(unready),
+            Found::Unready => {
+                let pause = usual.min(unready);
+                unready = pause * 2;
+                pause
+            }
             Found::Nothing => usual.min(SOONER),
         };
-        unready = (pause * 2).max(UNREADY);
         let least = LEAST_PAUSE.min(pause);
         sleep(least).await;
         tokio::select! {
