@@ -8,7 +8,8 @@ DEPLOY  := $(RUNTIME)/deploy
 TRITON  := $(RUNTIME)/triton
 LIBRARY := $(RUNTIME)/onnxruntime/VERSION
 
-.PHONY: help demo test onnxruntime manifests build check fmt lint docs audit bench bench-short clean
+.PHONY: help demo demo-cluster test onnxruntime manifests build check fmt lint docs audit bench bench-short \
+	rehearse rehearse-short clean
 
 help: ## what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## /  \1 — /p' $(MAKEFILE_LIST) | sort
@@ -16,6 +17,10 @@ help: ## what there is to make
 demo: $(LIBRARY) ## build, serve the example models, send them real input
 	$(CARGO) build --release --bin infergate
 	@deploy/scripts/demo target/release/infergate
+
+demo-cluster: $(LIBRARY) ## a gateway and three workers under load, one slowed, one killed and started again
+	$(CARGO) build --release --bin infergate
+	@deploy/scripts/demo-cluster target/release/infergate $(if $(SECONDS),--seconds $(SECONDS))
 
 test: $(LIBRARY) $(CLIENTS)/installed $(DEPLOY)/installed $(TRITON)/installed ## everything that CI runs as tests
 	$(CARGO) build --bin infergate
@@ -65,6 +70,12 @@ bench: $(LIBRARY) ## what a call costs and what batching is worth, against floor
 bench-short: $(LIBRARY) ## the same in seconds, to see that it runs
 	$(CARGO) bench --bench journey --bench batching --bench queue --bench pick --bench balance -- --short
 	$(CARGO) bench --bench allocations
+
+rehearse: ## restarts, kills and freezes of a cluster under load, 50 times each: what callers see
+	$(CARGO) bench --bench rehearsal
+
+rehearse-short: ## the same, three times each; fails where a caller saw an error
+	$(CARGO) bench --bench rehearsal -- --short
 
 clean: ## remove what was built and fetched
 	$(CARGO) clean

@@ -71,7 +71,7 @@ impl<S: Infer> Table<S> {
     pub(super) fn resolve(&self, target: &Target) -> Result<&Arc<Served<S>>> {
         let name = &target.name;
         let Some(model) = self.models.get(name) else {
-            return Err(Error::new(Kind::UnknownModel, format!("model {:?} is not known", name.as_str())));
+            return Err(self.unknown(name));
         };
         let served = match &target.version {
             VersionChoice::Latest => model.latest(),
@@ -79,6 +79,16 @@ impl<S: Infer> Table<S> {
             VersionChoice::Label(label) => model.labelled(label),
         };
         served.map_err(|error| Error::new(error.kind(), format!("model {target} {error}")))
+    }
+
+    /// Nobody may conclude that there is no such model from a process that has not looked yet: a worker that comes back
+    /// is called by gateways that know what it had.
+    fn unknown(&self, name: &ModelName) -> Error {
+        let name = name.as_str();
+        match self.scanned {
+            true => Error::new(Kind::UnknownModel, format!("model {name:?} is not known")),
+            false => not_ready(format!("model {name:?} is not known yet: models are being looked for")),
+        }
     }
 
     /// Every version that serves, sorted.

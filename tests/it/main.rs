@@ -6,6 +6,7 @@ mod batching;
 mod bench;
 mod calls;
 mod cluster;
+mod coming_up;
 mod compression;
 mod control;
 mod deadlines;

@@ -74,6 +74,11 @@ impl Census {
         *self != before
     }
 
+    /// Whether it has models that it does not serve, or none at all: as long as a process loads its models.
+    pub(super) fn is_unready(&self) -> bool {
+        !self.by_name && (self.models.is_empty() || self.models.values().flatten().any(|told| !told.ready))
+    }
+
     /// Adds what was told of one version.
     pub(super) fn add(&mut self, told: Told) {
         let versions = self.models.entry(told.name.clone()).or_default();

@@ -220,6 +220,17 @@ impl Roster {
         self.inner.table.load().ready()
     }
 
+    /// Whether every endpoint has said what it serves and of what nature that is, or could not be reached; never before
+    /// one is known. Until then a call may find nobody who will be there in a moment.
+    pub fn is_settled(&self) -> bool {
+        let is_lost = |station: &&Station| {
+            !station.census.taken && matches!(*station.endpoint().connectivity().borrow(), Connectivity::Lost(_))
+        };
+        let lost = self.inner.stations().values().filter(is_lost).count();
+        let is_described = self.inner.known().values().all(|known| *known != Known::default());
+        is_described && self.inner.table.load().is_complete(lost)
+    }
+
     /// A number that rises with each change of what can be called.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.inner.changes.subscribe()

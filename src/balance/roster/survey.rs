@@ -27,6 +27,20 @@ const AT_ONCE: usize = 16;
 /// After a survey that failed the next one is not further away than this: a backend that is starting is known soon.
 const SOONER: Duration = Duration::from_secs(1);
 
+/// After which time an endpoint is asked again that has models which it does not serve, or none: it is likely to be
+/// loading them. Each time that it is still so, after twice as long.
+const UNREADY: Duration = Duration::from_millis(50);
+
+/// What came of asking.
+enum Found {
+    /// All that it has is served.
+    Ready,
+    /// Not all of it.
+    Unready,
+    /// No answer.
+    Nothing,
+}
+
 /// A client that asks one endpoint.
 pub(super) fn client(endpoint: &Arc<Endpoint>) -> GrpcInferenceServiceClient<Asking> {
     GrpcInferenceServiceClient::new(Asking::of(endpoint.clone()))
@@ -35,7 +49,7 @@ pub(super) fn client(endpoint: &Arc<Endpoint>) -> GrpcInferenceServiceClient<Ask
 /// Surveys an endpoint for as long as somebody keeps it.
 pub(super) async fn keep(roster: Weak<Inner>, of: Surveyed) {
     let Surveyed { endpoint, mut connectivity, soon } = of;
-    let mut is_new = true;
+    let (mut is_new, mut unready) = (true, UNREADY);
     loop {
         if connectivity.wait_for(|now| *now == Connectivity::Connected).await.is_err() {
             return;
@@ -44,24 +58,33 @@ pub(super) async fn keep(roster: Weak<Inner>, of: Surveyed) {
         if std::mem::take(&mut is_new) {
             inner.connected(&asked);
         }
-        let pause = inner.rules.survey.mul_f64(0.8 + 0.4 * fastrand::f64());
-        let pause = if survey(inner, asked).await { pause } else { pause.min(SOONER) };
-        sleep(LEAST_PAUSE).await;
+        let usual = inner.rules.survey.mul_f64(0.8 + 0.4 * fastrand::f64());
+        let pause = match survey(inner, asked).await {
+            Found::Ready => usual,
+            Found::Unready => {
+                let pause = usual.min(unready);
+                unready = pause * 2;
+                pause
+            }
+            Found::Nothing => usual.min(SOONER),
+        };
+        let least = LEAST_PAUSE.min(pause);
+        sleep(least).await;
         tokio::select! {
             () = soon.notified() => {}
-            () = sleep(pause.saturating_sub(LEAST_PAUSE)) => {}
+            () = sleep(pause - least) => {}
             // Also where it was lost and is back already.
             changed = connectivity.changed() => {
                 let (Ok(()), Some(inner)) = (changed, roster.upgrade()) else { return };
-                is_new = true;
+                (is_new, unready) = (true, UNREADY);
                 inner.dirty.notify_one();
             }
         }
     }
 }
 
-/// Asks it once. Whether it answered.
-async fn survey(inner: Arc<Inner>, endpoint: Arc<Endpoint>) -> bool {
+/// Asks it once.
+async fn survey(inner: Arc<Inner>, endpoint: Arc<Endpoint>) -> Found {
     let (asked, known) = (now(), inner.told_by_name());
     let (taken, is_ours) = tokio::join!(take(&endpoint, known), is_ours(&endpoint));
     endpoint.set_takes_pings(is_ours);
@@ -69,16 +92,18 @@ async fn survey(inner: Arc<Inner>, endpoint: Arc<Endpoint>) -> bool {
         Ok(taken) => taken,
         Err(status) => {
             tracing::debug!(backend = %endpoint.name(), code = ?status.code(), reason = status.message(), "backend does not say what it serves");
-            return false;
+            return Found::Nothing;
         }
     };
+    let found =
+        if matches!(&taken, Taken::Index(census) if census.is_unready()) { Found::Unready } else { Found::Ready };
     let undescribed = inner.undescribed(&taken);
     inner.surveyed(&endpoint, taken, asked);
     for name in undescribed {
         let known = describe(&endpoint, &name).await;
         inner.describe(name, known);
     }
-    true
+    found
 }
 
 /// Whether an endpoint is a server of ours.

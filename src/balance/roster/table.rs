@@ -94,6 +94,11 @@ impl Table {
         }
     }
 
+    /// Whether all but `lost` backends have said what they serve; never where there is none.
+    pub(super) fn is_complete(&self, lost: usize) -> bool {
+        self.backends > 0 && self.surveyed + lost >= self.backends
+    }
+
     /// Looks after the breakers of all members.
     pub(super) fn watch(&self, now: Instant) {
         self.models.values().for_each(|model| model.watch(now));

@@ -16,7 +16,7 @@ fn model(versions: Vec<(u64, State<Scripted>)>) -> Model<Scripted> {
 }
 
 fn table(model: Model<Scripted>) -> Table<Scripted> {
-    Table::empty().with(&"digits".parse().unwrap(), Arc::new(model))
+    Table::empty().with_new(&[("digits".parse().unwrap(), Arc::new(model))])
 }
 
 /// The version that serves, or the refusal.
@@ -44,6 +44,14 @@ fn a_label_means_its_version() {
     ] {
         assert_eq!(resolve(&table, asked), Err((kind, told.into())));
     }
+}
+
+#[test]
+fn no_model_is_called_unknown_before_the_repository_was_looked_at() {
+    let told = "model \"digits\" is not known yet: models are being looked for";
+    assert_eq!(resolve(&Table::empty(), "digits"), Err((Kind::NotReady, told.into())));
+    let told = "model \"digits\" is not known";
+    assert_eq!(resolve(&Table::empty().with_new(&[]), "digits"), Err((Kind::UnknownModel, told.into())));
 }
 
 #[test]

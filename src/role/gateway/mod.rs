@@ -5,8 +5,10 @@ mod metrics;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
 
 use super::ports::{Addresses, Bound, Ports};
 use super::server::StartError;
@@ -20,6 +22,11 @@ use crate::discover::{self, Discovery, Settings, Source};
 use crate::infer::ModelName;
 use crate::observe::{Ledger, Metrics, StatisticsTable};
 use directory::RosterDirectory;
+
+/// How long calls wait at the start for backends to say what they serve, and how often that is looked at. A backend that
+/// is there says it at once; one that does not answer is noticed after `backend.connect_timeout`.
+const SETTLING: Duration = Duration::from_secs(2);
+const LOOK: Duration = Duration::from_millis(5);
 
 /// The stages between the door and the backends.
 pub type Stages = Limit<Deadline<Balanced>>;
@@ -35,8 +42,9 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Binds the ports, begins to look for backends, and returns once calls are answered: with a refusal until a backend
-    /// is known.
+    /// Binds the ports, begins to look for backends, and returns once calls are answered: when every backend has said
+    /// what it serves or cannot be reached, and with a refusal where none is known after a while. Whoever connects before
+    /// that waits.
     ///
     /// # Errors
     /// What keeps it from serving at all. A backend that cannot be reached does not.
@@ -69,6 +77,7 @@ impl Gateway {
         });
         let addresses = bound.addresses;
         let metrics = Arc::new(Metrics::new(Arc::new(StatisticsTable::default())).with(fleet));
+        let _ = timeout(SETTLING, settled(&roster)).await;
         let ports = bound.with("/endpoints", page).serve(front, readiness, metrics);
         ports.ready();
         Ok(Gateway { addresses, roster, ledger, ports, keeper })
@@ -102,6 +111,14 @@ struct AbortOnDrop(JoinHandle<()>);
 impl Drop for AbortOnDrop {
     fn drop(&mut self) {
         self.0.abort();
+    }
+}
+
+/// Until it is known whom to call for what. A client that was connected with the gateway before a restart calls in the
+/// moment in which it can connect again.
+async fn settled(roster: &Roster) {
+    while !roster.is_settled() {
+        sleep(LOOK).await;
     }
 }
 
