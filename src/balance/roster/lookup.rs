@@ -26,10 +26,13 @@ const ASKED: usize = 16;
 /// Whether anybody has a model; whoever comes while that is asked waits for the answer.
 type Answer = Arc<OnceCell<bool>>;
 
+/// A model, and which of its versions, where one was named.
+type Name = (ModelName, Option<Version>);
+
 /// Names that were asked for of late.
 #[derive(Default)]
 pub(super) struct LookUps {
-    asked: Mutex<HashMap<(ModelName, Option<Version>), (Instant, Answer)>>,
+    asked: Mutex<HashMap<Name, (Instant, Answer)>>,
 }
 
 impl LookUps {
@@ -81,7 +84,7 @@ impl Inner {
     }
 
     async fn having(&self, wanted: &Told, endpoints: &[Arc<Endpoint>]) -> Vec<Arc<Endpoint>> {
-        let asking = endpoints.to_vec().into_iter().map(|endpoint| async move {
+        let asking = endpoints.iter().cloned().map(|endpoint| async move {
             let has = is_ready(&endpoint, wanted).await == Some(true);
             has.then_some(endpoint)
         });
