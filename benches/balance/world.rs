@@ -154,8 +154,8 @@ impl<'a> World<'a> {
         for (worker, (slowness, fails)) in self.workers.iter_mut().zip(&changed) {
             (worker.slowness, worker.fails) = (*slowness, *fails);
         }
-        for index in self.workers.len()..changed.len() {
-            self.workers.push(Worker::new(changed[index].0, self.scenario.gateways, index as u64));
+        for (index, (slowness, _)) in changed.iter().enumerate().skip(self.workers.len()) {
+            self.workers.push(Worker::new(*slowness, self.scenario.gateways, index as u64));
             self.history.push(Vec::new());
             self.sides.iter_mut().for_each(|side| side.joined(index, self.now));
         }
