@@ -1,3 +1,5 @@
+//! What endpoints are predicted to take.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Who is picked.
+
 use std::cell::Cell;
 use std::time::Duration;
 

@@ -118,7 +118,14 @@ async fn take(endpoint: &Arc<Endpoint>, known: Vec<Told>) -> Result<Taken, Statu
     let mut client = client(endpoint).max_decoding_message_size(16 << 20);
     let asked = client.repository_index(proto::RepositoryIndexRequest::default());
     match timeout(PATIENCE, asked).await {
-        Ok(Ok(index)) => Ok(Taken::Index(Census::of_index(index.into_inner().models))),
+        Ok(Ok(index)) => {
+            let census = Census::of_index(index.into_inner().models);
+            // Who is starting has no models yet, and that is not to say that it will have none.
+            if census.models.is_empty() && is_starting(endpoint).await {
+                return Err(Status::unavailable("it is starting"));
+            }
+            Ok(Taken::Index(census))
+        }
         Ok(Err(status)) if status.code() == Code::Unimplemented => Ok(Taken::ByName(by_name(endpoint, known).await)),
         Ok(Err(status)) => Err(status),
         Err(_) => Err(Status::deadline_exceeded("no answer")),
@@ -143,6 +150,12 @@ pub(super) async fn is_ready(endpoint: &Arc<Endpoint>, told: &Told) -> Option<bo
         Ok(Err(status)) if !matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded) => Some(false),
         _ => None,
     }
+}
+
+/// Whether an endpoint says of itself that it is not ready.
+async fn is_starting(endpoint: &Arc<Endpoint>) -> bool {
+    let answer = timeout(PATIENCE, client(endpoint).server_ready(proto::ServerReadyRequest {})).await;
+    answer.is_ok_and(|answer| answer.is_ok_and(|answer| !answer.into_inner().ready))
 }
 
 /// What an endpoint says of a model's nature; nothing where it does not know the question.

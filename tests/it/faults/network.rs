@@ -12,7 +12,7 @@ use infergate::infer::{InferRequest, Member, Target, Timeline};
 use infergate::tensor::{DType, Shape, Tensor};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 use tower::Service;
 use turmoil::net::{TcpListener, TcpStream};
 
@@ -159,9 +159,9 @@ async fn call(addresses: Vec<SocketAddr>, away: std::ops::Range<Duration>, end: 
     let stages = Deadline::new(Balanced::new(roster.clone()));
     let target = Target::parse("echo".into(), "").unwrap();
     while roster.resolve(&target).is_err() || roster.endpoints().iter().any(|endpoint| !endpoint.is_reachable()) {
-        sleep(PAUSE).await;
+        sleep_until(Instant::now() + PAUSE).await;
     }
-    sleep(Duration::from_millis(500)).await;
+    sleep_until(Instant::now() + Duration::from_millis(500)).await;
     let start = Instant::now() - moment();
     let mut calls = JoinSet::new();
     let mut number = 0;
@@ -176,7 +176,7 @@ async fn call(addresses: Vec<SocketAddr>, away: std::ops::Range<Duration>, end: 
         log.lock().unwrap().calls += 1;
         let time = Duration::from_millis(fastrand::u64(1000..3000));
         calls.spawn(one(stages.clone(), target.clone(), number, time, start, log.clone()));
-        sleep(PAUSE).await;
+        sleep_until(Instant::now() + PAUSE).await;
     }
     log.lock().unwrap().seen = serde_json::to_string(&roster.listing(Instant::now().into_std())).unwrap();
     let last = Instant::now() + Duration::from_secs(10);

@@ -153,7 +153,7 @@ async fn a_frozen_process_whose_kernel_takes_connections_is_not_thought_to_be_th
     let until = Instant::now() + Duration::from_secs(3);
     while Instant::now() < until {
         assert_ne!(fronting.endpoint(backend.address()).await["connection"], "connected");
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep_until(tokio::time::Instant::now() + Duration::from_millis(20)).await;
     }
     part.freeze(false);
     fronting.knows(1).await;

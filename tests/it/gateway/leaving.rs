@@ -37,7 +37,7 @@ async fn a_single_backend_that_says_goodbye_to_its_connection_loses_no_call() {
     for _ in 0..5 {
         more_answers(&fronting, 100).await;
         // A connection that ends at its beginning is not replaced at once.
-        tokio::time::sleep(std::time::Duration::from_millis(150)).await;
+        tokio::time::sleep_until(tokio::time::Instant::now() + std::time::Duration::from_millis(150)).await;
         part.say_goodbye();
     }
     more_answers(&fronting, 100).await;
@@ -54,7 +54,7 @@ async fn a_single_worker_whose_connections_grow_old_loses_no_call() {
     let worker = Serving::with([Model::echo().settings("pure = false")], young).await;
     let fronting = Fronting::of(&[worker.grpc()]).await;
     let callers = Callers::of(&fronting, 4).await;
-    tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+    tokio::time::sleep_until(tokio::time::Instant::now() + std::time::Duration::from_millis(1500)).await;
     let ends = callers.rest().await;
     assert!(answered_only(&ends), "{ends:?}");
     fronting.finish().await;
@@ -91,7 +91,7 @@ async fn a_gateway_that_is_dropped_leaves_no_connection_behind() {
     freed(address).await;
     let backend = Standing::at(address, &part).await;
     let before = part.connections();
-    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    tokio::time::sleep_until(tokio::time::Instant::now() + std::time::Duration::from_millis(500)).await;
     assert_eq!(part.connections(), before, "nobody dials any more");
     drop(backend);
     fronting.finish().await;

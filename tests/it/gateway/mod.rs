@@ -48,7 +48,8 @@ impl Callers {
                         Ok(value) => format!("answered with {value}, which is another's"),
                         Err(status) => {
                             // As a client does that was refused.
-                            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+                            tokio::time::sleep_until(tokio::time::Instant::now() + std::time::Duration::from_millis(2))
+                                .await;
                             format!("{:?}: {}", status.code(), status.message())
                         }
                     };

@@ -248,7 +248,7 @@ impl Part {
     async fn act(&self, mut deed: Deed, mut respond: SendResponse<Bytes>, cut: mpsc::Sender<()>) {
         while let Deed::After(wait, then) = deed {
             tokio::select! {
-                () = tokio::time::sleep(wait) => deed = *then,
+                () = tokio::time::sleep_until(tokio::time::Instant::now() + wait) => deed = *then,
                 _ = std::future::poll_fn(|cx| respond.poll_reset(cx)) => {
                     self.state().cancelled += 1;
                     return;
@@ -283,7 +283,7 @@ impl Part {
                 let Ok(mut stream) = respond.send_response(head(None), false) else { return };
                 let _ = stream.send_data(bytes, false);
                 // The connection writes what it was given before it is looked at again.
-                tokio::time::sleep(Duration::from_millis(20)).await;
+                tokio::time::sleep_until(tokio::time::Instant::now() + Duration::from_millis(20)).await;
                 let _ = cut.send(()).await;
             }
             Deed::Never => {
