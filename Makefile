@@ -65,10 +65,12 @@ audit: ## licences and sources of the dependencies
 	deploy/scripts/audit
 
 bench: $(LIBRARY) ## what a call costs and what batching is worth, against floors
-	$(CARGO) bench --bench journey --bench batching --bench queue --bench allocations --bench pick --bench balance
+	$(CARGO) bench --bench journey --bench batching --bench queue --bench allocations --bench gateway --bench endpoints \
+		--bench pick --bench balance
 
 bench-short: $(LIBRARY) ## the same in seconds, to see that it runs
-	$(CARGO) bench --bench journey --bench batching --bench queue --bench pick --bench balance -- --short
+	$(CARGO) bench --bench journey --bench batching --bench queue --bench gateway --bench endpoints --bench pick \
+		--bench balance -- --short
 	$(CARGO) bench --bench allocations
 
 rehearse: ## restarts, kills and freezes of a cluster under load, 50 times each: what callers see

@@ -2,9 +2,18 @@
 
 #![allow(dead_code, reason = "each benchmark uses a part")]
 
+pub mod client;
+pub mod cores;
 pub mod floor;
 pub mod load;
 pub mod process;
+
+/// Bytes of one message, and of all on a connection, that may be under way before they are read; of clients and of what
+/// they are compared with.
+pub const WINDOW: u32 = 4 << 20;
+pub const CONNECTION_WINDOW: u32 = 16 << 20;
+/// The largest frame.
+pub const MAX_FRAME: u32 = 1 << 20;
 
 /// The middle of some values.
 pub fn median(values: &mut [f64]) -> f64 {

@@ -7,6 +7,8 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
+use super::cores::Core;
+
 pub struct Process {
     child: Child,
     pub address: String,
@@ -16,16 +18,41 @@ pub struct Process {
 impl Process {
     /// `infergate` with these arguments, once it says that it listens.
     pub async fn infergate(arguments: &[&str]) -> Process {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_infergate"));
+        Process::infergate_on(Core::any(), arguments).await
+    }
+
+    /// The same on one core.
+    pub async fn infergate_on(core: Core, arguments: &[&str]) -> Process {
+        let mut command = core.command(env!("CARGO_BIN_EXE_infergate"));
         command.args(arguments).args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
         Process::start(command).await
     }
 
     /// This program as one of the floors.
     pub async fn myself(role: &str) -> Process {
-        let mut command = Command::new(std::env::current_exe().expect("this program"));
+        Process::myself_on(Core::any(), role).await
+    }
+
+    /// The same on one core.
+    pub async fn myself_on(core: Core, role: &str) -> Process {
+        let mut command = core.command(std::env::current_exe().expect("this program"));
         command.args(["--be", role]);
         Process::start(command).await
+    }
+
+    /// Another server, which does not say where it listens but was told, once it does.
+    pub async fn told(mut command: Command, address: String) -> Result<Process, String> {
+        let mut child = command.kill_on_drop(true).spawn().map_err(|error| error.to_string())?;
+        for _ in 0..100 {
+            if tokio::net::TcpStream::connect(&address).await.is_ok() {
+                return Ok(Process { child, address, admin: None });
+            }
+            if let Ok(Some(ended)) = child.try_wait() {
+                return Err(format!("it ended with {ended}"));
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Err(format!("it does not listen at {address}"))
     }
 
     async fn start(mut command: Command) -> Process {
@@ -76,7 +103,8 @@ impl Process {
         line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).expect("a number") * 1024
     }
 
-    fn id(&self) -> u32 {
+    /// Its number in the system.
+    pub fn id(&self) -> u32 {
         self.child.id().expect("it runs")
     }
 }

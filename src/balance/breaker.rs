@@ -197,7 +197,7 @@ impl Breaker {
         Snapshot {
             state: self.state(),
             since: history.since,
-            why: history.why.clone(),
+            why: history.why.to_string(),
             success_rate: self.rate(now, 1),
             spared: self.spared.load(SeqCst),
             silent_for: self.silence.silent_for(now),

@@ -2,7 +2,7 @@
 //! wrong there is hidden where that is safe.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -73,6 +73,18 @@ pub struct Tactics {
     pub zero: Instant,
     /// What was tried again, and why.
     pub extra: Extra,
+    /// Calls came since its members were last looked after, or some of them must be again.
+    pub astir: AtomicBool,
+}
+
+impl Tactics {
+    /// Has the model's members looked after.
+    pub(super) fn stir(&self) {
+        // Most calls find it so, and then every core keeps its copy.
+        if !self.astir.load(Relaxed) {
+            self.astir.store(true, Relaxed);
+        }
+    }
 }
 
 /// Attempts beyond the first of each call.
@@ -102,6 +114,9 @@ const RENEWALS: usize = 3;
 
 /// So much of what is known of how busy the fleet is comes from the last look.
 const LOOK: f64 = 0.3;
+
+/// A fleet that is busy with less than this part of an endpoint is idle.
+const IDLE: f64 = 0.01;
 
 impl Pool {
     /// A pool of nobody yet.
@@ -152,6 +167,11 @@ impl Pool {
         relief.spared.into_iter().map(|at| all[at].clone()).collect()
     }
 
+    /// Whether no endpoint was busy of late.
+    pub(super) fn is_idle(&self) -> bool {
+        self.busy() < IDLE
+    }
+
     /// Endpoints that were busy of late, on average.
     fn busy(&self) -> f64 {
         f64::from(f32::from_bits(self.busy.load(Relaxed)))
@@ -161,6 +181,7 @@ impl Pool {
     pub async fn answer(self: Arc<Self>, request: InferRequest) -> Result<InferResponse> {
         let call = Outgoing::of(&request, 1, self.tactics.message_size);
         let began = now();
+        self.tactics.stir();
         self.tactics.budget.deposit(began);
         let (mut tried, mut number) = (Tried::new(), 1);
         let mut last: Option<Failed> = None;

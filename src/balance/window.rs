@@ -1,16 +1,20 @@
 //! Counts over the last seconds, without a lock.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Instant;
 
 /// Counts in buckets of one second. A bucket is one word, its second and its count together, so that it is begun anew
 /// by whoever counts first in a new second and no count is ever read with another second's meaning. What is older than
-/// [`Window::SECONDS`] is forgotten without anybody's doing.
+/// [`Window::SECONDS`] is forgotten without anybody's doing. One that nothing was ever counted in has no buckets: of a
+/// large fleet's members most are never called.
 #[derive(Debug)]
 pub(super) struct Window {
     start: Instant,
-    buckets: [AtomicU64; Window::SECONDS],
+    buckets: OnceLock<Box<Buckets>>,
 }
+
+type Buckets = [AtomicU64; Window::SECONDS];
 
 /// The bits of a bucket that hold its count; those above hold its second, which does not come round in 136 years.
 const COUNT: u64 = u32::MAX as u64;
@@ -22,13 +26,13 @@ impl Window {
 
     /// Empty, for times from `start` on.
     pub(super) fn new(start: Instant) -> Window {
-        Window { start, buckets: Default::default() }
+        Window { start, buckets: OnceLock::new() }
     }
 
     /// Counts one.
     pub(super) fn add(&self, now: Instant) {
         let second = self.second(now);
-        let bucket = &self.buckets[second as usize % Window::SECONDS];
+        let bucket = &self.buckets()[second as usize % Window::SECONDS];
         let mut word = bucket.load(SeqCst);
         while let Err(other) = bucket.compare_exchange_weak(word, one_more(word, second), SeqCst, SeqCst) {
             word = other;
@@ -39,7 +43,7 @@ impl Window {
     /// time each sees the count of those before it.
     pub(super) fn add_if(&self, now: Instant, seconds: usize, allowed: impl Fn(u64) -> bool) -> bool {
         let second = self.second(now);
-        let bucket = &self.buckets[second as usize % Window::SECONDS];
+        let bucket = &self.buckets()[second as usize % Window::SECONDS];
         loop {
             // Read before the sum: whoever counts in between makes the exchange fail.
             let word = bucket.load(SeqCst);
@@ -55,14 +59,19 @@ impl Window {
     /// What is counted in the last `seconds` buckets, the one of `now` among them.
     pub(super) fn sum(&self, now: Instant, seconds: usize) -> u64 {
         let last = self.second(now);
-        let buckets = self.buckets.iter().map(|bucket| bucket.load(SeqCst));
+        let buckets = self.buckets.get().into_iter().flat_map(|buckets| buckets.iter());
+        let buckets = buckets.map(|bucket| bucket.load(SeqCst));
         let recent = buckets.filter(|word| word >> 32 <= last && last - (word >> 32) < seconds as u64);
         recent.map(|word| word & COUNT).sum()
     }
 
     /// Forgets everything.
     pub(super) fn clear(&self) {
-        self.buckets.iter().for_each(|bucket| bucket.store(0, SeqCst));
+        self.buckets.get().into_iter().flat_map(|buckets| buckets.iter()).for_each(|bucket| bucket.store(0, SeqCst));
+    }
+
+    fn buckets(&self) -> &Buckets {
+        self.buckets.get_or_init(Box::default)
     }
 
     /// Seconds since the start, from one on: zero is a bucket that was never used, and counts nothing anyway.

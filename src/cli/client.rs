@@ -1,5 +1,6 @@
 //! The way from a command to a server: address, headers, patience, and what its failures are called.
 
+mod connection;
 mod repeated;
 
 use std::error::Error;
@@ -176,7 +177,7 @@ impl FromStr for Header {
     }
 }
 
-fn unreachable(target: &Target, error: &tonic::transport::Error) -> Failure {
+fn unreachable(target: &Target, error: &(dyn Error + 'static)) -> Failure {
     let cause = innermost(error);
     match cause.downcast_ref::<io::Error>().map(io::Error::kind) {
         Some(io::ErrorKind::ConnectionRefused) => {

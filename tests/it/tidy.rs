@@ -27,7 +27,8 @@ const HOMES: [(&[&str], &[&str]); 8] = [
     (&["hickory_resolver::"], &["src/discover/dns"]),
     (&["opentelemetry::", "opentelemetry_sdk::", "opentelemetry_otlp::"], &["src/observe/"]),
     (&["tonic::transport::Server", "tonic::transport::server", "hyper::server"], &["src/accept/"]),
-    (&["h2::client", "hyper::client::conn::http2"], &["src/balance/endpoint"]),
+    // The gateway's calls, and those of `infergate bench`, which are to cost as little as they can.
+    (&["h2::client", "hyper::client::conn::http2"], &["src/balance/endpoint", "src/cli/client"]),
     (&["hyper::client::conn::http1"], &["src/cli/endpoints"]),
     (&["prost_reflect::", "miette::"], &["src/models/triton/"]),
 ];

@@ -220,11 +220,11 @@ impl Breaker {
     }
 
     /// Frees the place of a probe that decided nothing; tells whether it was still the one under way.
-    fn free_probe(&self, probe: u64, why: &str) -> bool {
+    fn free_probe(&self, probe: u64, why: &'static str) -> bool {
         let mut history = self.history();
         let is_under_way = self.gate.load(SeqCst) == probe;
         if is_under_way {
-            history.why = why.to_owned();
+            history.why = why.into();
             self.gate.store(self.nanos(self.start), SeqCst);
         }
         is_under_way

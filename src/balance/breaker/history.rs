@@ -1,5 +1,6 @@
 //! How an endpoint came into its state: what is told of it, and what its next ejection costs.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -47,7 +48,7 @@ pub(super) struct History {
     /// Since when the state is what it is.
     pub(super) since: Instant,
     /// Why.
-    pub(super) why: String,
+    pub(super) why: Cow<'static, str>,
     /// What share of calls an ejected endpoint is thought to answer, as long as nothing newer is known.
     pub(super) hope: f64,
     /// Whether it was ejected because nothing was heard of it.
@@ -61,12 +62,12 @@ pub(super) struct History {
 
 impl History {
     pub(super) fn new(seed: u64, now: Instant) -> History {
-        let (why, penalty) = ("it is new".to_owned(), Penalty::new(seed));
+        let (why, penalty) = ("it is new".into(), Penalty::new(seed));
         History { since: now, why, hope: 0.0, silent: false, hurried: false, probes: 0, penalty }
     }
 
     /// The state is another from now on.
-    pub(super) fn turn(&mut self, now: Instant, why: impl Into<String>) {
+    pub(super) fn turn(&mut self, now: Instant, why: impl Into<Cow<'static, str>>) {
         (self.since, self.why) = (now, why.into());
     }
 }

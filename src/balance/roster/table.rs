@@ -4,12 +4,14 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use super::census::Told;
 use super::station::Station;
 use super::{Known, RosterRules, picker};
 use crate::balance::budget::RetryBudget;
+use crate::balance::ejection::Standing;
 use crate::balance::hedge::Hedging;
 use crate::balance::member::Member;
 use crate::balance::pick::Candidate;
@@ -163,11 +165,22 @@ impl Model {
         Model { tactics, any, versions, told, members }
     }
 
+    /// Of a model that nobody calls, and whose members all admit, there is nothing to look after: a gateway may know of
+    /// hundreds of models at thousands of endpoints.
     fn watch(&self, now: Instant) {
-        let pools = std::iter::once(&self.any).chain(self.versions.values());
-        let spared: Vec<Arc<Member>> = pools.flat_map(|pool| pool.watch(now)).collect();
+        // Before the look: a call that comes meanwhile is for the next.
+        if !self.tactics.astir.swap(false, Relaxed) {
+            return;
+        }
+        let pools = || std::iter::once(&self.any).chain(self.versions.values());
+        let spared: Vec<Arc<Member>> = pools().flat_map(|pool| pool.watch(now)).collect();
         for member in self.members.values() {
             member.breaker.spare(spared.iter().any(|spared| Arc::ptr_eq(spared, member)));
+        }
+        let is_at_rest =
+            |member: &Arc<Member>| member.load().calls() == 0 && member.breaker.standing(now) == Standing::Admitting;
+        if !pools().all(|pool| pool.is_idle()) || !self.members.values().all(is_at_rest) {
+            self.tactics.stir();
         }
     }
 
@@ -197,6 +210,7 @@ fn tactics(name: &ModelName, rules: &RosterRules, now: Instant) -> Tactics {
         message_size: rules.endpoint.message_size,
         zero: now,
         extra: Default::default(),
+        astir: Default::default(),
     }
 }
 

@@ -6,6 +6,7 @@ use tokio::io::DuplexStream;
 
 use super::*;
 use crate::discover::{Backend, Condition};
+use crate::error::Error;
 use crate::infer::VersionChoice;
 
 fn rules(zone: Option<&str>) -> RosterRules {
@@ -157,4 +158,23 @@ async fn who_has_a_model_again_begins_anew_and_who_keeps_it_stays_who_it_was() {
     let without = fleet.table(&same);
     fleet.0.get_mut(&address).unwrap().census.add(model(true));
     assert!(!Arc::ptr_eq(&member(&first), &member(&fleet.table(&without))));
+}
+
+#[tokio::test]
+async fn a_model_is_looked_after_from_a_call_on_until_nothing_is_out_of_order() {
+    let fleet = Fleet::new(None).with(1, Condition::Ready, None, &[told("a", Some(1), true, "")]);
+    let table = fleet.table(&Table::default());
+    let pool = table.resolve(&target("a", None)).unwrap();
+    let is_astir = || pool.tactics().astir.load(std::sync::atomic::Ordering::Relaxed);
+    assert!(!is_astir());
+    pool.tactics().stir();
+    table.watch(now());
+    assert!(!is_astir(), "it is at rest");
+    let member = pool.members().near[0].clone();
+    for _ in 0..crate::balance::breaker::CONSECUTIVE {
+        member.breaker.enter(now()).unwrap().failed(&Error::new(Kind::Engine, "it failed"), now());
+    }
+    pool.tactics().stir();
+    table.watch(now());
+    assert!(is_astir(), "it is ejected");
 }

@@ -2,18 +2,17 @@
 //! it ended, unless somebody wants it. So what is measured is the server, and as little as possible of this side.
 
 use std::error::Error;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use h2::Reason;
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, header};
-use http_body_util::{BodyExt, Full};
 use prost::Message;
-use tonic::body::Body;
-use tonic::transport::Channel;
 use tonic::{Code, Status};
-use tower::{Service, ServiceExt};
 
-use super::{LARGEST_MESSAGE, ServerArgs};
+use super::connection::Connection;
+use super::{LARGEST_MESSAGE, ServerArgs, unreachable};
 use crate::cli::failure::Failure;
 use crate::wire::proto::inference::ModelInferRequest;
 
@@ -25,8 +24,8 @@ const PREFIX: usize = 5;
 /// One inference over some connections. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Repeated {
-    connections: Vec<Channel>,
-    headers: HeaderMap,
+    connections: Arc<[Connection]>,
+    head: Arc<Request<()>>,
     framed: Bytes,
     deadline: Option<Duration>,
 }
@@ -42,15 +41,13 @@ impl Repeated {
         message: &ModelInferRequest,
     ) -> Result<Repeated, Failure> {
         let framed = framed(message)?;
-        let mut channels = Vec::with_capacity(connections);
+        let mut opened = Vec::with_capacity(connections);
         for _ in 0..connections {
-            channels.push(server.channel().await?);
+            let connection = Connection::open(&server.target).await;
+            opened.push(connection.map_err(|error| unreachable(&server.target, &error))?);
         }
-        let mut headers = server.request(()).into_parts().0.into_headers();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-        headers.insert(header::TE, HeaderValue::from_static("trailers"));
         let deadline = server.timeout.unless_zero();
-        Ok(Repeated { connections: channels, headers, framed, deadline })
+        Ok(Repeated { connections: opened.into(), head: Arc::new(head(server)?), framed, deadline })
     }
 
     /// Calls once, over the connection of that number or the one that comes around to it. Where the answer is to be
@@ -69,37 +66,45 @@ impl Repeated {
     }
 
     async fn answer(&self, number: usize, keep: bool) -> Result<Bytes, Status> {
-        let mut channel = self.connections[number % self.connections.len()].clone();
-        let channel = channel.ready().await.map_err(failed)?;
-        let response = channel.call(self.request()).await.map_err(failed)?;
-        if let Some(status) = Status::from_header_map(response.headers()) {
-            return ended(status, Bytes::new());
-        }
-        let http = response.status();
-        let mut body = response.into_body();
+        let connection = &self.connections[number % self.connections.len()];
+        let answer = connection.begin(&self.head, &self.framed).await.map_err(unreached)?;
+        let (head, mut body) = answer.await.map_err(cut_off)?.into_parts();
         let mut message = BytesMut::new();
-        while let Some(frame) = body.frame().await {
-            match frame?.into_data() {
-                Ok(data) if keep => message.extend_from_slice(&data),
-                Ok(_) => {}
-                Err(frame) => {
-                    let trailers = frame.into_trailers().unwrap_or_default();
-                    if let Some(status) = Status::from_header_map(&trailers) {
-                        return ended(status, message.freeze());
-                    }
-                }
+        while let Some(frame) = body.data().await {
+            let frame = frame.map_err(cut_off)?;
+            let _ = body.flow_control().release_capacity(frame.len());
+            if keep {
+                message.extend_from_slice(&frame);
             }
         }
-        Err(Status::unknown(format!("the answer has no grpc-status (HTTP status {http})")))
+        let trailers = body.trailers().await.map_err(cut_off)?;
+        let told = trailers.as_ref().unwrap_or(&head.headers);
+        // What almost every call says, without making a status of it.
+        if told.get("grpc-status").is_some_and(|code| code == "0") {
+            let prefix = PREFIX.min(message.len());
+            return Ok(message.freeze().split_off(prefix));
+        }
+        Err(Status::from_header_map(told)
+            .unwrap_or_else(|| Status::unknown(format!("the answer has no grpc-status (HTTP status {})", head.status))))
     }
+}
 
-    fn request(&self) -> Request<Body> {
-        let mut request = Request::new(Body::new(Full::new(self.framed.clone())));
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = Uri::from_static(PATH);
-        *request.headers_mut() = self.headers.clone();
-        request
-    }
+/// What each call begins with.
+fn head(server: &ServerArgs) -> Result<Request<()>, Failure> {
+    let authority = server.target.to_string();
+    let uri = Uri::builder().scheme("http").authority(authority).path_and_query(PATH).build();
+    let mut head = Request::new(());
+    *head.method_mut() = Method::POST;
+    *head.uri_mut() = uri.map_err(|error| Failure::wrong_use(format_args!("--target {}: {error}", server.target)))?;
+    *head.headers_mut() = headers(server);
+    Ok(head)
+}
+
+fn headers(server: &ServerArgs) -> HeaderMap {
+    let mut headers = server.request(()).into_parts().0.into_headers();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    headers
 }
 
 fn framed(message: &ModelInferRequest) -> Result<Bytes, Failure> {
@@ -114,15 +119,23 @@ fn framed(message: &ModelInferRequest) -> Result<Bytes, Failure> {
     Ok(framed.freeze())
 }
 
-fn failed(error: impl Into<Box<dyn Error + Send + Sync>>) -> Status {
-    Status::from_error(error.into())
+/// A call that did not reach the server.
+fn unreached(error: impl Error + Send + Sync + 'static) -> Status {
+    let mut status = Status::unavailable(error.to_string());
+    status.set_source(Arc::new(error));
+    status
 }
 
-fn ended(status: Status, mut framed: Bytes) -> Result<Bytes, Status> {
-    match status.code() {
-        Code::Ok => Ok(framed.split_off(PREFIX.min(framed.len()))),
-        _ => Err(status),
-    }
+/// A call that was cut off: by the server, with the code that gRPC has for HTTP/2's reason, or with its connection.
+fn cut_off(error: h2::Error) -> Status {
+    let code = match error.reason().filter(|_| error.is_reset()) {
+        None | Some(Reason::REFUSED_STREAM) => return unreached(error),
+        Some(Reason::CANCEL) => Code::Cancelled,
+        Some(Reason::ENHANCE_YOUR_CALM) => Code::ResourceExhausted,
+        Some(Reason::INADEQUATE_SECURITY) => Code::PermissionDenied,
+        Some(_) => Code::Internal,
+    };
+    Status::new(code, error.to_string())
 }
 
 #[cfg(test)]
