@@ -31,8 +31,8 @@ pub async fn run(sides: &Sides, case: &Case, effort: Effort) -> Vec<Vec<Round>> 
     check_answers(&targets).await;
     let count = targets.len();
     let mut rounds: Vec<Vec<Round>> = (0..count).map(|_| Vec::new()).collect();
-    for side in 0..count {
-        round(&targets[side], sides.all[side].proxy.as_ref(), case, effort).await;
+    for (target, side) in targets.iter().zip(&sides.all) {
+        round(target, side.proxy.as_ref(), case, effort).await;
     }
     for number in 0..effort.rounds {
         for side in (0..count).map(|side| (side + number) % count) {

@@ -25,7 +25,7 @@ mod window;
 pub use breaker::{Admission, Breaker, Pass, Snapshot, State, patience};
 pub use budget::RetryBudget;
 pub use ejection::{Relief, Standing, nobody_ready, relieve};
-pub use endpoint::{Asking, Connectivity, Dial, Endpoint, Io, Rules as EndpointRules, TlsFiles, over_tcp};
+pub use endpoint::{Asking, Connectivity, Dial, Endpoint, Io, Reply, Rules as EndpointRules, TlsFiles, over_tcp};
 pub use hedge::Hedging;
 pub use member::Member;
 pub use pool::{Extra, Members, Pool, Tactics, Traits};
