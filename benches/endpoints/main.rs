@@ -57,7 +57,8 @@ fn main() {
         ("an endpoint is leaving, or no longer", Fleet::turn_one),
     ] {
         let mut took = Vec::new();
-        (picks.taken(), turns.taken());
+        picks.taken();
+        turns.taken();
         for _ in 0..UPDATES {
             let before = std::time::Instant::now();
             update(&mut fleet);
