@@ -140,7 +140,7 @@ fn message(number: u64) -> Bytes {
     let input = InferInputTensor { name: "x".into(), datatype: "UINT64".into(), shape: vec![1], ..Default::default() };
     let request = ModelInferRequest {
         model_name: MODEL.into(),
-        id: number.to_string().into(),
+        id: number.to_string(),
         inputs: vec![input],
         raw_input_contents: vec![number.to_le_bytes().to_vec().into()],
         ..Default::default()

@@ -20,6 +20,8 @@ use super::message::{framed, unframed};
 const INDEX: &str = "/inference.GRPCInferenceService/RepositoryIndex";
 const CONFIG: &str = "/inference.GRPCInferenceService/ModelConfig";
 const READY: &str = "/inference.GRPCInferenceService/ModelReady";
+const SERVER: &str = "/inference.GRPCInferenceService/ServerMetadata";
+const SERVER_READY: &str = "/inference.GRPCInferenceService/ServerReady";
 
 /// A call as it came.
 #[derive(Debug, Clone)]
@@ -215,6 +217,12 @@ impl Part {
                 Deed::Answer(framed(&proto::ModelReadyResponse { ready: self.0.models.contains(&&*asked.name) }))
             }
             CONFIG => self.config(),
+            // As one of ours, which may be pinged at any time.
+            SERVER => Deed::Answer(framed(&proto::ServerMetadataResponse {
+                name: "infergate".to_owned(),
+                ..Default::default()
+            })),
+            SERVER_READY => Deed::Answer(framed(&proto::ServerReadyResponse { ready: true })),
             _ => {
                 let taken = Taken { headers: head.headers, body };
                 let script = self.state().script.clone();
