@@ -43,7 +43,8 @@ impl EndpointsArgs {
     }
 
     async fn ask(&self) -> Result<Value, String> {
-        let stream = TcpStream::connect(&self.admin).await.map_err(|error| error.to_string())?;
+        let stream = TcpStream::connect(&self.admin).await;
+        let stream = stream.map_err(|error| format!("{error}: start a gateway, or name its admin port by --admin"))?;
         let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
         let (mut requests, connection) = handshake.map_err(|error| error.to_string())?;
         tokio::spawn(connection);

@@ -12,7 +12,6 @@ mod turn;
 mod zones;
 
 use std::fmt;
-use std::str::FromStr;
 use std::time::Instant;
 
 use fastrand::Rng;
@@ -23,7 +22,6 @@ use turn::Turn;
 pub use zones::Zones;
 
 use super::load::Load;
-use crate::error::{Error, Kind};
 
 /// An endpoint, as far as picking goes.
 pub trait Candidate {
@@ -71,17 +69,6 @@ impl fmt::Display for Policy {
     }
 }
 
-impl FromStr for Policy {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Policy, Error> {
-        Policy::ALL.into_iter().find(|policy| policy.name() == name).ok_or_else(|| {
-            let names = Policy::ALL.map(Policy::name).join(", ");
-            Error::new(Kind::Invalid, format!("the balancing policy is {name:?}, allowed are {names}"))
-        })
-    }
-}
-
 /// Picks endpoints by one policy. Shared by all calls of a model.
 #[derive(Debug, Default)]
 pub struct Picker {
@@ -102,11 +89,6 @@ impl Picker {
     /// Picks by `policy`.
     pub fn new(policy: Policy, zones: Zones, slow_start: SlowStart) -> Picker {
         Picker { policy, zones, slow_start, turn: Turn::default() }
-    }
-
-    /// The policy by which it picks.
-    pub fn policy(&self) -> Policy {
-        self.policy
     }
 
     /// The endpoint that gets a call of so many rows now: of `near`, unless what is left of `far` is enough better. Those

@@ -58,16 +58,6 @@ fn counts(picker: &Picker, fleet: &[Endpoint], now: Instant, picks: usize) -> Ve
 }
 
 #[test]
-fn every_policy_is_read_by_its_name() {
-    for policy in Policy::ALL {
-        assert_eq!(policy.name().parse::<Policy>().unwrap(), policy);
-    }
-    let error = "fastest".parse::<Policy>().unwrap_err().to_string();
-    assert!(error.contains("\"fastest\"") && error.contains("peak-ewma"), "{error}");
-    assert_eq!(Policy::default(), Policy::ExpectedCompletion);
-}
-
-#[test]
 fn of_three_or_fewer_the_best_is_always_found() {
     let now = Instant::now();
     for count in 1..=3 {
