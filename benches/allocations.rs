@@ -100,19 +100,15 @@ fn calls(seen: Arc<AtomicUsize>, max_batch: usize) -> Calls<Batcher<Runners>> {
         ..batch::Rules::call_by_call(Bounds { calls: 16, bytes: 1 << 30 })
     };
     let leaving = tokio::sync::watch::channel(false).1;
-    Calls {
-        service: Batcher::new(runners, Arc::new(signature), rules, Arc::default(), leaving).expect("good rules"),
-        rules: Rules {
-            deadlines: Deadlines { default: minute, max: minute },
-            body: BodyRules { message_size: 64 << 20, first_byte: minute, min_rate: 0 },
-            load_report: false,
-            stream_in_flight: 1,
-            stream_idle: minute,
-        },
-        budget: ByteBudget::new(1 << 30),
-        ledger: Arc::default(),
-        phases: Phases::default(),
-    }
+    let service = Batcher::new(runners, Arc::new(signature), rules, Arc::default(), leaving).expect("good rules");
+    let rules = Rules {
+        deadlines: Deadlines { default: minute, max: minute },
+        body: BodyRules { message_size: 64 << 20, first_byte: minute, min_rate: 0 },
+        load_report: false,
+        stream_in_flight: 1,
+        stream_idle: minute,
+    };
+    Calls::new(service, rules, ByteBudget::new(1 << 30), Arc::default(), Phases::default())
 }
 
 /// A call's message with its prefix, in frames.

@@ -8,6 +8,7 @@ use infergate::balance::pick::Policy;
 use infergate::balance::{EndpointRules, Roster, RosterRules};
 use infergate::discover::{Backend, Backends, Condition};
 use infergate::infer::Target;
+use infergate::wire::origin;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::watch;
 
@@ -166,6 +167,8 @@ fn rules(served: Arc<Served>, behind: Handle) -> RosterRules {
         zone: None,
         survey: Duration::from_secs(3600),
         policy: Arc::new(|_| Policy::default()),
+        origin: origin::origin(1),
+        late: Arc::new(|_| None),
         traits: Arc::new(|_, told| told.unwrap_or_default()),
     }
 }

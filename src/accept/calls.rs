@@ -10,6 +10,7 @@ use http_body::Body;
 
 use super::answer::Answer;
 use super::budget::{ByteBudget, Taken};
+use super::gateways::Gateways;
 use super::message::{BodyRules, Messages};
 use super::metadata::{Deadlines, Metadata};
 use super::names::{LOAD_REPORT, SERVER_TIMING};
@@ -50,6 +51,14 @@ pub struct Calls<S> {
     pub ledger: Arc<Ledger>,
     /// How far the process is in stopping.
     pub phases: Phases,
+    gateways: Gateways,
+}
+
+impl<S> Calls<S> {
+    /// Calls to `service`, of which none has come yet.
+    pub fn new(service: S, rules: Rules, budget: Arc<ByteBudget>, ledger: Arc<Ledger>, phases: Phases) -> Calls<S> {
+        Calls { service, rules, budget, ledger, phases, gateways: Gateways::new(Instant::now()) }
+    }
 }
 
 impl<S: Infer> Calls<S> {
@@ -106,9 +115,13 @@ impl<S: Infer> Calls<S> {
             previous_attempts: metadata.previous_attempts,
             timeline: timeline.clone(),
         };
-        let response: InferResponse = call(&self.service, decoded.request(member)).await?;
+        let mut response: InferResponse = call(&self.service, decoded.request(member)).await?;
         let answer = P::encode(&response, &reply);
         taken.overdraw(answer.len());
+        if self.rules.load_report {
+            let gateways = self.gateways.count(&response.model, metadata.origin, Instant::now());
+            response.execution.load.gateways = gateways;
+        }
         Ok((answer, taken, response.execution.load))
     }
 }

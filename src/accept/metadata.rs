@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderName};
 use super::compression::Encoding;
 use crate::error::Result;
 use crate::infer::TraceContext;
+use crate::wire::origin;
 use crate::wire::timeout::{self, GRPC_TIMEOUT};
 use crate::wire::trace::{self, TRACEPARENT};
 
@@ -31,6 +32,8 @@ pub struct Metadata {
     pub trace: Option<TraceContext>,
     /// How often a process in front of this one has tried it; junk is no time.
     pub previous_attempts: u32,
+    /// The id of the gateway that it comes from, where it comes from one.
+    pub origin: Option<u64>,
     /// How its messages are compressed, where they say that they are.
     pub encoding: Encoding,
     /// How its answers are compressed.
@@ -52,6 +55,7 @@ impl Metadata {
             deadline: now + timeout.min(deadlines.max),
             trace: headers.get(TRACEPARENT).and_then(|value| trace::read(value.as_bytes())),
             previous_attempts: headers.get(PREVIOUS_ATTEMPTS).map_or(0, |value| count(value.as_bytes())),
+            origin: headers.get(origin::HEADER).and_then(|value| origin::read(value.as_bytes())),
             encoding,
             answer_encoding: encoding.of_answers(headers),
         })

@@ -8,6 +8,7 @@ mod compression;
 mod connection;
 mod control;
 mod front;
+mod gateways;
 mod generated;
 mod listener;
 mod message;

@@ -10,11 +10,12 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use super::endpoint::{Failed, Reply};
 use super::member::Sent;
 use super::now;
+use super::pool::Tactics;
 use super::retry::Ran;
 use crate::error::{Error, Kind, Result, Retry};
 use crate::infer::{Close, Composition, Execution, InferRequest, InferResponse, LoadReport, Stage};
 use crate::tensor::Rope;
-use crate::wire::{oip, orca, status, timeout, trace};
+use crate::wire::{oip, orca, origin, status, timeout, trace};
 
 /// What is kept back of a call's time for the way there and back: a fiftieth, and no more than this.
 const MARGIN: Duration = Duration::from_millis(1);
@@ -34,13 +35,16 @@ pub(super) struct Outgoing {
     pub(super) rows: u32,
     /// How often tiers in front have tried it.
     pub(super) earlier: u32,
+    /// Whether a second endpoint may be asked where the first is slow.
+    pub(super) hedges: bool,
     traceparent: Option<HeaderValue>,
+    origin: HeaderValue,
     message_size: usize,
 }
 
 impl Outgoing {
     /// `request` for a backend. One that nothing has changed goes out as the bytes that it came in.
-    pub(super) fn of(request: &InferRequest, rows: u32, message_size: usize) -> Outgoing {
+    pub(super) fn of(request: &InferRequest, rows: u32, tactics: &Tactics) -> Outgoing {
         let message = match &request.received {
             Some(received) => oip::forward(received),
             None => oip::request(request),
@@ -52,8 +56,10 @@ impl Outgoing {
             deadline: request.deadline(),
             rows,
             earlier: first.previous_attempts,
+            hedges: true,
             traceparent: first.trace.as_ref().map(trace::traceparent),
-            message_size,
+            origin: tactics.origin.clone(),
+            message_size: tactics.message_size,
         }
     }
 
@@ -66,6 +72,7 @@ impl Outgoing {
         let mut headers = HeaderMap::with_capacity(8);
         let left = self.left(now);
         headers.insert(timeout::GRPC_TIMEOUT, timeout::timeout(left - MARGIN.min(left / 50)));
+        headers.insert(origin::HEADER, self.origin.clone());
         if let Some(traceparent) = &self.traceparent {
             headers.insert(trace::TRACEPARENT, traceparent.clone());
         }

@@ -5,10 +5,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::bell::Bell;
 use super::breaker::{Breaker, Pass};
 use super::ejection::Standing;
 use super::endpoint::Endpoint;
-use super::load::{self, Binding, Load, Outcome};
+use super::load::{self, Load, Outcome};
 use super::pick::Candidate;
 use crate::error::{Blame, Error, Kind};
 use crate::infer::LoadReport;
@@ -25,14 +26,19 @@ pub struct Member {
     /// Whether it is to be trusted with calls of the model.
     pub breaker: Arc<Breaker>,
     load: Load,
+    /// Rung when a call has ended.
+    bell: Arc<Bell>,
 }
 
 impl Member {
-    /// A member that nothing is known of. `largest` is how many rows it runs at once, where that is known; `zero` is that
-    /// of the members it is picked from.
-    pub fn new(endpoint: Arc<Endpoint>, largest: Option<u32>, zero: Instant, now: Instant) -> Member {
-        let load = Load::new(Binding::Early, largest, zero, now);
-        Member { endpoint, breaker: Breaker::new(fastrand::u64(..), now), load }
+    /// A member that nothing is known of but its `load`.
+    pub fn new(endpoint: Arc<Endpoint>, load: Load, now: Instant) -> Member {
+        Member { endpoint, breaker: Breaker::new(fastrand::u64(..), now), load, bell: Arc::default() }
+    }
+
+    /// The same, where `bell` is rung with each call that has ended.
+    pub(super) fn ringing(self, bell: Arc<Bell>) -> Member {
+        Member { bell, ..self }
     }
 
     /// How the pool's rules about ejections see it.
@@ -45,6 +51,11 @@ impl Member {
         let pass = self.breaker.enter(now)?;
         let held = Some((pass, self.load.start(rows, now)));
         Some(Sent { member: self.clone(), held })
+    }
+
+    fn end(&self, sent: load::Sent, outcome: Outcome<'_>, now: Instant) {
+        self.load.end(sent, outcome, now);
+        self.bell.ring();
     }
 }
 
@@ -66,11 +77,18 @@ pub(super) struct Sent {
 }
 
 impl Sent {
+    /// It has so many rows and not as many as it was let in with. Nothing of it was sent yet.
+    pub(super) fn resize(&mut self, rows: u32) {
+        if let Some((_, sent)) = &mut self.held {
+            self.member.load.resize(sent, rows);
+        }
+    }
+
     /// It was answered well, with a report where the endpoint makes them.
     pub(super) fn answered(mut self, report: Option<&LoadReport>, now: Instant) {
         if let Some((pass, sent)) = self.held.take() {
             pass.succeeded(now);
-            self.member.load.end(sent, Outcome::Answered(report), now);
+            self.member.end(sent, Outcome::Answered(report), now);
         }
     }
 
@@ -84,7 +102,7 @@ impl Sent {
             kind if kind.blame() == Blame::Caller => Outcome::Answered(None),
             _ => Outcome::Failed { penalty: error.retry_after().unwrap_or_default().max(PENALTY) },
         };
-        self.member.load.end(sent, outcome, now);
+        self.member.end(sent, outcome, now);
     }
 }
 
@@ -93,7 +111,7 @@ impl Drop for Sent {
         if let Some((pass, sent)) = self.held.take() {
             let now = super::now();
             pass.abandoned(now);
-            self.member.load.end(sent, Outcome::Abandoned, now);
+            self.member.end(sent, Outcome::Abandoned, now);
         }
     }
 }

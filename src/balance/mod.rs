@@ -4,13 +4,16 @@
 //! Whom there is to call: `roster` has a `pool` per model, made of what discovery tells and of what each `endpoint` says
 //! that it serves. A call's way: `pool` has an endpoint picked for it by `pick`, from what `load` knows of how busy each is;
 //! `attempt` sends it there. What goes wrong: `breaker` and `ejection` keep calls from who fails, `retry` and `hedge` send
-//! them elsewhere, within a `budget`. `plan` is for calls that wait at the gateway.
+//! them elsewhere, within a `budget`. Calls that wait at the gateway are laid out by `plan` over the
+//! endpoints, which are then a `fleet` that grants slots, and not a pool; a `bell` tells it of changes.
 
 mod attempt;
+mod bell;
 mod breaker;
 mod budget;
 mod ejection;
 mod endpoint;
+mod fleet;
 mod hedge;
 pub mod load;
 mod member;
@@ -26,11 +29,12 @@ pub use breaker::{Admission, Breaker, Pass, Snapshot, State, patience};
 pub use budget::RetryBudget;
 pub use ejection::{Relief, Standing, nobody_ready, relieve};
 pub use endpoint::{Asking, Connectivity, Dial, Endpoint, Io, Reply, Rules as EndpointRules, TlsFiles, over_tcp};
+pub use fleet::{Fleet, FleetSlot};
 pub use hedge::Hedging;
 pub use member::Member;
 pub use pool::{Extra, Members, Pool, Tactics, Traits};
 pub use retry::{Attempt, GiveUp, Next, Ran, Speaks, decide};
-pub use roster::{Balanced, Census, Known, Listed, Roster, RosterRules, Told};
+pub use roster::{Assemble, Assemblies, Balanced, Census, Known, Listed, Mergeable, Roster, RosterRules, Serve, Told};
 pub use router::Router;
 
 /// The time. The runtime's clock stands still and leaps in tests; elsewhere it is the system's.

@@ -1,16 +1,20 @@
 //! The endpoints of one model, bound early: a call goes out at once to the endpoint that is picked for it, and what goes
 //! wrong there is hidden where that is safe.
 
+mod report;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use futures_util::future::{Either, select, select_all};
+use http::HeaderValue;
 use smallvec::SmallVec;
 use tokio::time::{sleep, sleep_until};
 
 use super::attempt::{Outgoing, stamp};
+use super::bell::Bell;
 use super::budget::RetryBudget;
 use super::ejection::{Standing, nobody_ready, relieve};
 use super::endpoint::{Endpoint, Failed};
@@ -20,7 +24,7 @@ use super::now;
 use super::pick::{Candidate, Picker};
 use super::retry::{Attempt, Next, Ran, Speaks, decide};
 use crate::error::{Error, Kind, Result};
-use crate::infer::{InferRequest, InferResponse, Stage};
+use crate::infer::{InferRequest, InferResponse, LoadReport, Stage};
 
 /// Who can be called for a model. Endpoints that are leaving are among them only where no other is.
 #[derive(Default)]
@@ -35,6 +39,11 @@ impl Members {
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Member>> {
         self.near.iter().chain(&self.far)
+    }
+
+    /// All of them, and whether each is in another zone.
+    pub(super) fn by_zone(&self) -> impl Iterator<Item = (&Arc<Member>, bool)> {
+        self.near.iter().map(|near| (near, false)).chain(self.far.iter().map(|far| (far, true)))
     }
 
     /// How many there are.
@@ -69,6 +78,10 @@ pub struct Tactics {
     pub traits: ArcSwap<Traits>,
     /// The largest answer.
     pub message_size: usize,
+    /// Who this gateway is to its backends.
+    pub origin: HeaderValue,
+    /// Rung with each change at the model's endpoints.
+    pub(super) bell: Arc<Bell>,
     /// From when the times of its members are counted.
     pub zero: Instant,
     /// What was tried again, and why.
@@ -104,10 +117,12 @@ pub struct Pool {
     busy: AtomicU32,
     /// A member that is due to be tried again.
     due: arc_swap::ArcSwapOption<Arc<Member>>,
+    /// How busy all of its members are together, as of the last look.
+    report: ArcSwap<LoadReport>,
 }
 
 /// Endpoints at which a call has failed.
-type Tried = SmallVec<[Arc<Endpoint>; 2]>;
+pub(super) type Tried = SmallVec<[Arc<Endpoint>; 2]>;
 
 /// A call waits so often for endpoints whose connections are being replaced, each time for the first of them.
 const RENEWALS: usize = 3;
@@ -121,7 +136,8 @@ const IDLE: f64 = 0.01;
 impl Pool {
     /// A pool of nobody yet.
     pub fn new(tactics: Arc<Tactics>) -> Pool {
-        Pool { members: ArcSwap::default(), tactics, busy: Default::default(), due: Default::default() }
+        let (busy, due, report) = Default::default();
+        Pool { members: ArcSwap::default(), tactics, busy, due, report }
     }
 
     /// Who is in it now.
@@ -132,6 +148,7 @@ impl Pool {
     /// Exchanges its members. Calls in flight finish where they are.
     pub fn exchange(&self, members: Members) {
         self.members.store(Arc::new(members));
+        self.tactics.bell.ring();
     }
 
     /// What the pools of its model share.
@@ -164,6 +181,7 @@ impl Pool {
             member.endpoint.is_reachable() && member.breaker.admission(now) == super::Admission::Probe
         };
         self.due.store(all.iter().find(is_due).map(|member| Arc::new(Arc::clone(member))));
+        self.report.store(Arc::new(report::of(&members, now)));
         relief.spared.into_iter().map(|at| all[at].clone()).collect()
     }
 
@@ -179,32 +197,47 @@ impl Pool {
 
     /// Answers one call.
     pub async fn answer(self: Arc<Self>, request: InferRequest) -> Result<InferResponse> {
-        let call = Outgoing::of(&request, 1, self.tactics.message_size);
+        let call = Outgoing::of(&request, 1, &self.tactics);
+        self.carry(&request, &call, None).await
+    }
+
+    /// Sends a call where it was let in, or where it is picked to go, and elsewhere where that fails and may be hidden.
+    pub(super) async fn carry(
+        &self,
+        request: &InferRequest,
+        call: &Outgoing,
+        mut first: Option<Sent>,
+    ) -> Result<InferResponse> {
         let began = now();
         self.tactics.stir();
         self.tactics.budget.deposit(began);
         let (mut tried, mut number) = (Tried::new(), 1);
         let mut last: Option<Failed> = None;
         loop {
-            let sent = match (self.place(&tried, call.rows).await, last) {
+            let placed = match first.take() {
+                Some(sent) => Ok(sent),
+                None => self.place(&tried, call.rows).await,
+            };
+            let sent = match (placed, last) {
                 (Ok(sent), _) => sent,
                 // That nobody else is there says less than what the one who was asked said.
                 (Err(_), Some(failed)) => return Err(self.final_of(failed, number - 1)),
                 (Err(nobody), None) => return Err(nobody),
             };
+            stamp(request, Stage::Pick);
             tried.push(sent.member.endpoint.clone());
-            stamp(&request, Stage::Pick);
-            let answer = self.attempt(&call, sent, &mut number, &mut tried).await;
-            stamp(&request, Stage::Execute);
+            let answer = self.attempt(call, sent, &mut number, &mut tried).await;
+            stamp(request, Stage::Execute);
             let failed = match answer {
-                Ok(response) => {
+                Ok(mut response) => {
                     let now = now();
                     self.tactics.hedging.answered(now.saturating_duration_since(began), now);
+                    report::speak_for_all(&mut response.execution.load, &self.report.load());
                     return Ok(response);
                 }
                 Err(failed) => failed,
             };
-            match self.next(&failed, &call, number) {
+            match self.next(&failed, call, number) {
                 Next::Again { after } if after.is_zero() => {}
                 Next::Again { after } => sleep(after).await,
                 Next::GiveUp(_) => return Err(self.final_of(failed, number)),
@@ -268,7 +301,7 @@ impl Pool {
     }
 
     /// An endpoint that takes the call, other than those that were tried.
-    fn pick(&self, tried: &Tried, rows: u32) -> Result<Sent> {
+    pub(super) fn pick(&self, tried: &Tried, rows: u32) -> Result<Sent> {
         let now = now();
         if let Some(sent) = self.probe(tried, rows, now) {
             return Ok(sent);
@@ -290,7 +323,7 @@ impl Pool {
     }
 
     /// Sends a call the way of an endpoint that is due to be tried again, where there is one.
-    fn probe(&self, tried: &Tried, rows: u32, now: Instant) -> Option<Sent> {
+    pub(super) fn probe(&self, tried: &Tried, rows: u32, now: Instant) -> Option<Sent> {
         self.due.load().as_ref()?;
         let member = self.due.swap(None)?;
         let is_tried = tried.iter().any(|endpoint| Arc::ptr_eq(endpoint, &member.endpoint));
@@ -314,7 +347,7 @@ impl Pool {
         tried: &mut Tried,
     ) -> Result<InferResponse, Failed> {
         let first = std::pin::pin!(call.send(sent, *number));
-        let Some(after) = self.hedge_after() else { return first.await };
+        let Some(after) = self.hedge_after().filter(|_| call.hedges) else { return first.await };
         let slow = std::pin::pin!(sleep_until((now() + after).into()));
         let first = match select(first, slow).await {
             Either::Left((answer, _)) => return answer,

@@ -98,6 +98,11 @@ impl Queue {
         self.calls
     }
 
+    /// Their rows along the batch axis.
+    pub(super) fn rows(&self) -> usize {
+        self.rows
+    }
+
     /// Whether so many calls of so many bytes in all may wait on that level. A call that is larger than the bound on
     /// bytes waits alone, so that no bound makes it unanswerable.
     pub(super) fn has_room(&self, level: usize, calls: usize, bytes: usize) -> bool {

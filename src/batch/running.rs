@@ -125,7 +125,7 @@ impl<P: Place> Shared<P> {
         let wait = state.wait();
         self.gauges.wait(wait);
         let load = &mut response.execution.load;
-        (load.waiting, load.wait) = (state.queue.len() as u32, wait);
+        (load.waiting, load.wait) = (state.queue.rows() as u32, wait);
         (load.run, load.row) = line(state.queue.cost(), work);
     }
 }

@@ -23,7 +23,7 @@ pub use keys::{Key, Section, Setting};
 pub use layer::Overrides;
 pub use list::List;
 pub use log::{LogFilter, LogFormat};
-pub use model::{ModelRules, ModelTable, PickBy};
+pub use model::{Binding, ModelRules, ModelTable, PickBy};
 pub use problem::{ConfigError, Problem};
 pub use units::{ByteSize, Period};
 

@@ -38,8 +38,22 @@ pub struct ModelRules {
     pub policy: Option<PickBy>,
     /// Whether slow calls are asked of a second endpoint, where the model is pure.
     pub hedge: Option<bool>,
+    /// When a call is given to an endpoint.
+    pub binding: Binding,
+}
+
+/// When a call is given to an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Binding {
+    /// As it comes.
+    #[default]
+    Early,
+    /// Once that endpoint can take it. Until then it waits here, and goes with others.
+    Late,
 }
 
 impl Setting for ModelTable {
-    const ALLOWED: &'static str = "a table of models, each with the keys pure, policy and hedge";
+    const ALLOWED: &'static str =
+        "a table of models, each with the keys pure, policy, hedge and binding, which is \"early\" or \"late\"";
 }

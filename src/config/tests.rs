@@ -119,6 +119,7 @@ fn a_wrong_type_is_told_with_what_was_found_and_what_is_allowed() {
         ("log.level = \"inof\"", "log.level: found \"inof\", allowed is off, error, warn,"),
         ("reflection.enabled = \"yes\"", "reflection.enabled: found \"yes\", allowed is true or false"),
         ("models = [\"a\"]", "models: found a list, allowed is a path"),
+        ("model.m.binding = \"never\"", "model.m.binding: found \"never\", allowed is a table of models, each with"),
     ] {
         let refused = refusal(file(text));
         assert!(refused.starts_with(&format!("FILE: {told}")), "{refused}");

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::time::Instant;
 
+use tokio::sync::Notify;
+
 use super::{InferRequest, InferResponse};
 use crate::error::{Error, Kind, Result};
 
@@ -186,6 +188,18 @@ impl Interest {
         work()
     }
 
+    /// Ends once the last caller has left: the same for what is no thread. Dropped it forgets about it. Of this and
+    /// [`Interest::while_waited_for`] there is one at a time.
+    pub async fn gone(&self) {
+        let left = Arc::new(Notify::new());
+        let tell = left.clone();
+        *self.when_gone() = Some(Box::new(move || tell.notify_one()));
+        let _disarmed_at_the_end = Disarm(self);
+        if !self.is_gone() {
+            left.notified().await;
+        }
+    }
+
     fn stop(&self) {
         if let Some(stop) = &*self.when_gone() {
             stop();
@@ -237,6 +251,19 @@ mod tests {
             interest.leave();
             assert_eq!(stopped.load(Ordering::Relaxed), 1);
         });
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_for_the_last_caller_to_leave_is_told_also_where_that_was_before() {
+        let interest = Interest::of(2);
+        interest.leave();
+        {
+            let mut gone = std::pin::pin!(interest.gone());
+            assert!(futures_util::poll!(gone.as_mut()).is_pending());
+            interest.leave();
+            assert!(futures_util::poll!(gone.as_mut()).is_ready());
+        }
+        interest.gone().await;
     }
 
     #[test]

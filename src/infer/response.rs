@@ -53,9 +53,9 @@ pub struct Execution {
 /// How busy the place is that answered: what a balancer needs to predict its next answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct LoadReport {
-    /// Calls that wait.
+    /// Rows along the batch axis of the calls that wait.
     pub waiting: u32,
-    /// Calls that run.
+    /// Instances that run.
     pub running: u32,
     /// Instances that are idle.
     pub free_slots: u32,

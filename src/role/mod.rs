@@ -72,13 +72,8 @@ fn door<S: Infer, D: Directory>(
     ledger: Arc<Ledger>,
     readiness: &Readiness<D>,
 ) -> Arc<Front<S>> {
-    let calls = Calls {
-        service: stages,
-        rules: rules(config),
-        budget: ByteBudget::new(config.limits.message_bytes.get()),
-        ledger,
-        phases: readiness.phases.clone(),
-    };
+    let budget = ByteBudget::new(config.limits.message_bytes.get());
+    let calls = Calls::new(stages, rules(config), budget, ledger, readiness.phases.clone());
     let control =
         OpenInferenceControl { readiness: readiness.clone(), allow_model_control: config.allow_model_control };
     let limit = config.limits.message_size.get();

@@ -8,6 +8,8 @@ mod message;
 pub mod oip;
 /// Load reports for balancers.
 pub mod orca;
+/// Which gateway a call comes from.
+pub mod origin;
 /// Protobuf's wire format.
 pub mod protobuf;
 #[cfg(test)]

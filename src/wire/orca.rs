@@ -16,8 +16,9 @@ pub const TRAILER: &str = "endpoint-load-metrics-bin";
 /// The report as the value of [`TRAILER`].
 ///
 /// `application_utilization` is the part of the instances that run. `named_metrics`, all with the prefix `infergate.`:
-/// `waiting` and `running` (calls), `free_slots` (instances), and in seconds `wait` (what a call that comes now is
-/// predicted to wait), `execution` (of this batch), `run` and `row` (what a run and each row in it are predicted to take).
+/// `waiting` (rows along the batch axis of the calls that wait), `running` and `free_slots` (instances), and in seconds
+/// `wait` (what a call that comes now is predicted to wait), `execution` (of this batch), `run` and `row` (what a run and
+/// each row in it are predicted to take); `gateways` (that have lately called the model here).
 pub fn trailer(load: &LoadReport) -> String {
     let mut message = BytesMut::new();
     for (name, value) in [
@@ -28,6 +29,7 @@ pub fn trailer(load: &LoadReport) -> String {
         ("infergate.execution", load.execution.as_secs_f64()),
         ("infergate.run", load.run.as_secs_f64()),
         ("infergate.row", load.row.as_secs_f64()),
+        ("infergate.gateways", f64::from(load.gateways)),
     ] {
         named(&mut message, name, value);
     }
@@ -80,6 +82,7 @@ fn take(report: &mut LoadReport, name: &str, value: f64) -> Option<()> {
         "execution" => report.execution = seconds(value)?,
         "run" => report.run = seconds(value)?,
         "row" => report.row = seconds(value)?,
+        "gateways" => report.gateways = count(value)?,
         // A newer server may say more.
         _ => {}
     }
@@ -143,7 +146,7 @@ mod tests {
         assert_eq!(read.named_metrics["infergate.waiting"], 7.0);
         assert_eq!(read.named_metrics["infergate.wait"], 0.02);
         assert_eq!(read.named_metrics["infergate.row"], 0.00005);
-        assert_eq!(read.named_metrics.len(), 7);
+        assert_eq!(read.named_metrics.len(), 8);
     }
 
     fn duration() -> impl Strategy<Value = Duration> {
@@ -153,10 +156,10 @@ mod tests {
     proptest! {
         #[test]
         fn a_report_is_read_as_it_was_written(
-            (waiting, running, free_slots) in any::<(u32, u32, u32)>(),
+            (waiting, running, free_slots, gateways) in any::<(u32, u32, u32, u32)>(),
             (execution, wait, run, row) in (duration(), duration(), duration(), duration()),
         ) {
-            let load = LoadReport { waiting, running, free_slots, execution, wait, run, row, gateways: 0 };
+            let load = LoadReport { waiting, running, free_slots, execution, wait, run, row, gateways };
             prop_assert_eq!(read(&trailer(&load)), Some(load));
         }
 

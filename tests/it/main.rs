@@ -17,6 +17,7 @@ mod faults;
 mod gateway;
 mod harness;
 mod health;
+mod late;
 mod layout;
 mod limits;
 mod listener;

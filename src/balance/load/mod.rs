@@ -167,6 +167,26 @@ impl Load {
         Sent { at, rows, predicted }
     }
 
+    /// A call that was said to be sent has so many rows and not as many; 0 where it is not sent at all.
+    pub fn resize(&self, sent: &mut Sent, rows: u32) {
+        let (from, to) = (sent.rows, rows);
+        if from == to {
+            return;
+        }
+        sent.rows = to;
+        self.rows.fetch_add(to.wrapping_sub(from), Relaxed);
+        if self.reports() {
+            let (line, factor) = (self.line(), 1.0 + self.others());
+            let [from, to] = [from, to].map(f64::from);
+            if sent.predicted > 0.0 {
+                sent.predicted = (f64::from(sent.predicted) + line.time(to) - line.time(from)).max(0.0) as f32;
+            }
+            let _ = self.outlook.fetch_update(Relaxed, Relaxed, |packed| {
+                Some(Outlook::unpack(packed).resized(from * factor, to * factor, &line).pack())
+            });
+        }
+    }
+
     /// A call has ended.
     pub fn end(&self, sent: Sent, outcome: Outcome<'_>, now: Instant) {
         let at = self.nanos(now);

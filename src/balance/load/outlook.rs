@@ -82,6 +82,17 @@ impl Outlook {
         outlook.at(then, line)
     }
 
+    /// As if `to` rows had joined last and not `from`.
+    pub(super) fn resized(mut self, from: f64, to: f64, line: &Line) -> Outlook {
+        if self.queued >= from {
+            self.queued += to - from;
+            return self;
+        }
+        let time = |rows: f64| if rows > 0.0 { line.time(rows) / line.instances } else { 0.0 };
+        self.free = (self.free as f64 + time(to) - time(from)).max(0.0) as u64;
+        self
+    }
+
     /// Set right by rows that were sent and not answered: what cannot be running waits.
     #[inline]
     pub(super) fn at_least(mut self, rows: u32, line: &Line) -> Outlook {

@@ -1,7 +1,7 @@
 //! An endpoint's load as a plan sees it.
 
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Line, Load};
 use crate::balance::plan::Seat;
@@ -22,10 +22,9 @@ impl Load {
             return self.silent_seat(at);
         }
         let (line, arrives) = (self.line(), at + self.one_way());
-        let outlook = self.outlook(&line);
-        let free_in = outlook.wait(arrives, &line) + self.overdue(at);
+        let free_in = self.wait(&line, at);
         let ahead = if line.largest.is_finite() { AHEAD * line.time(line.largest) } else { 0.0 };
-        let room = outlook.room(arrives, &line);
+        let room = self.outlook(&line).room(arrives, &line);
         // A gateway that is alone knows when the run ends and sends as it does. One of several hears of it too late:
         // it sends what the next run has room for.
         let alone = self.gateways.load(Relaxed) <= 1;
@@ -39,6 +38,15 @@ impl Load {
             only_full: alone && free_in > 0.0,
             opens_in: Some(opens_in.max(AGAIN)),
         }
+    }
+
+    /// When a run could begin there with what is sent now, counted from now; `None` where it does not report.
+    pub fn free_in(&self, now: Instant) -> Option<Duration> {
+        self.reports().then(|| Duration::from_nanos(self.wait(&self.line(), self.nanos(now)) as u64))
+    }
+
+    fn wait(&self, line: &Line, at: u64) -> f64 {
+        self.outlook(line).wait(at + self.one_way(), line) + self.overdue(at)
     }
 
     /// Whether its reports cannot be those of the calls that they come with.

@@ -77,6 +77,33 @@ fn what_was_sent_since_the_report_counts_at_once() {
 }
 
 #[test]
+fn a_call_that_has_other_rows_than_were_said_counts_as_it_is() {
+    for (runs, said, is) in [(false, 8, 2), (false, 2, 8), (true, 8, 2), (true, 2, 8)] {
+        let [changed, right] = [said, is].map(|rows| {
+            let endpoint = Endpoint::new(Binding::Late).reported(0, 5, &report(0));
+            let before = runs.then(|| endpoint.load.start(8, endpoint.at(10)));
+            let sent = endpoint.load.start(rows, endpoint.at(10));
+            (endpoint, before, sent)
+        });
+        let (endpoint, _before, mut sent) = changed;
+        endpoint.load.resize(&mut sent, is);
+        assert_eq!(endpoint.load.rows(), right.0.load.rows());
+        assert!(near(endpoint.predicted(10), right.0.predicted(10)), "{runs} {said} {is}");
+        assert!((sent.predicted - right.2.predicted).abs() < 1e4, "{} {}", sent.predicted, right.2.predicted);
+    }
+}
+
+#[test]
+fn a_call_that_is_not_sent_after_all_leaves_its_endpoint_as_it_was() {
+    let endpoint = Endpoint::new(Binding::Late).reported(0, 5, &LoadReport { gateways: 3, ..report(0) });
+    let mut sent = endpoint.load.start(8, endpoint.at(100));
+    endpoint.load.resize(&mut sent, 0);
+    assert_eq!((endpoint.load.rows(), endpoint.load.free_in(endpoint.at(100))), (0, Some(Duration::ZERO)));
+    endpoint.load.end(sent, Outcome::Abandoned, endpoint.at(100));
+    assert!(near(endpoint.predicted(100), MILLIS(5)), "{:?}", endpoint.predicted(100));
+}
+
+#[test]
 fn what_other_gateways_send_is_taken_into_account() {
     let shared = LoadReport { gateways: 7, ..report(0) };
     let alone = Endpoint::new(Binding::Early).reported(0, 5, &report(0));

@@ -32,14 +32,15 @@ impl Service<InferRequest> for Balanced {
     }
 
     fn call(&mut self, request: InferRequest) -> Self::Future {
-        let (roster, found) = (self.roster.clone(), self.roster.resolve(&request.model));
+        let (roster, found) = (self.roster.clone(), self.roster.route(&request.model));
         let target = request.model.clone();
         Box::pin(async move {
-            let pool = match found {
-                Ok(pool) => pool,
-                Err(_) => roster.look_up(&target).await?,
+            let route = match found {
+                Ok(route) => route,
+                Err(_) => roster.look_up_route(&target).await?,
             };
-            let answer = pool.clone().answer(request).await;
+            let pool = route.pool.clone();
+            let answer = route.answer(request).await;
             match answer {
                 // It lost its last member while the call was tried: why, the table knows.
                 Err(error) if error.kind() == Kind::NoBackend && pool.members().is_empty() => {

@@ -1,7 +1,9 @@
 //! What an endpoint says that it serves.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use super::Mergeable;
 use crate::infer::{ModelName, Version};
 use crate::wire::proto::inference::repository_index_response::ModelIndex;
 
@@ -21,6 +23,8 @@ pub struct Told {
     pub ready: bool,
     /// Why not, where that was said.
     pub reason: String,
+    /// How its calls are put together, where that was asked for and told.
+    pub mergeable: Option<Arc<Mergeable>>,
 }
 
 /// What a survey found.
@@ -52,7 +56,7 @@ impl Census {
             let ready = matches!(entry.state.as_str(), "READY");
             let reason: String = entry.reason.chars().take(LONGEST_REASON).collect();
             let reason = if reason.is_empty() { entry.state.to_lowercase() } else { reason };
-            census.add(Told { name, version: entry.version.parse().ok(), ready, reason });
+            census.add(Told { name, version: entry.version.parse().ok(), ready, reason, mergeable: None });
         }
         census
     }
@@ -87,6 +91,7 @@ impl Census {
             None => versions.push(told),
         }
     }
+
     fn remove(&mut self, gone: &Told) {
         let Some(versions) = self.models.get_mut(&gone.name) else { return };
         versions.retain(|known| known.version != gone.version);
@@ -102,7 +107,7 @@ mod tests {
 
     fn told(name: &str, version: u64) -> Told {
         let name = ModelName::new(name.into()).unwrap();
-        Told { name, version: version.to_string().parse().ok(), ready: true, reason: String::new() }
+        Told { name, version: version.to_string().parse().ok(), ready: true, reason: String::new(), mergeable: None }
     }
 
     #[test]

@@ -98,7 +98,7 @@ fn wanted(target: &Target) -> Told {
         VersionChoice::Exact(version) => Some(*version),
         _ => None,
     };
-    Told { name: target.name.clone(), version, ready: true, reason: String::new() }
+    Told { name: target.name.clone(), version, ready: true, reason: String::new(), mergeable: None }
 }
 
 #[cfg(test)]
@@ -111,6 +111,7 @@ mod tests {
             version: None,
             ready: true,
             reason: "".into(),
+            mergeable: None,
         }
     }
 

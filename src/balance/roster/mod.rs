@@ -5,6 +5,8 @@ mod balanced;
 mod census;
 mod listing;
 mod lookup;
+mod mergeable;
+mod route;
 mod station;
 mod survey;
 mod table;
@@ -17,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use bytestring::ByteString;
+use http::HeaderValue;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep};
@@ -26,6 +29,9 @@ use census::Taken;
 pub use census::{Census, Told};
 pub use listing::Listed;
 use lookup::LookUps;
+pub use mergeable::Mergeable;
+use route::Route;
+pub use route::{Assemble, Assemblies, Serve};
 use station::Station;
 use table::Table;
 
@@ -61,6 +67,10 @@ pub struct RosterRules {
     pub survey: Duration,
     /// By which rule endpoints are picked, by model.
     pub policy: PolicyOf,
+    /// Who this gateway is to its backends (see [`origin`](crate::wire::origin)).
+    pub origin: HeaderValue,
+    /// How the calls of a model are made to wait here, for a model whose calls are.
+    pub late: Assemblies,
     /// What is said of a model here, over what its backends say.
     pub traits: TraitsOf,
 }
@@ -190,6 +200,11 @@ impl Roster {
     /// # Errors
     /// `UnknownModel` where no endpoint has it, `NotReady` with the reason where some do, `NoBackend` where none is known.
     pub fn resolve(&self, target: &Target) -> Result<Arc<Pool>> {
+        self.route(target).map(|route| route.pool)
+    }
+
+    /// Where a call goes.
+    fn route(&self, target: &Target) -> Result<Route> {
         self.inner.table.load().resolve(target)
     }
 
@@ -198,11 +213,13 @@ impl Roster {
     /// # Errors
     /// As [`Roster::resolve`].
     pub async fn look_up(&self, target: &Target) -> Result<Arc<Pool>> {
-        match self.resolve(target) {
-            Err(error) if error.kind() == Kind::UnknownModel && self.inner.look_up(target).await => {
-                self.resolve(target)
-            }
-            resolved => resolved,
+        self.look_up_route(target).await.map(|route| route.pool)
+    }
+
+    async fn look_up_route(&self, target: &Target) -> Result<Route> {
+        match self.route(target) {
+            Err(error) if error.kind() == Kind::UnknownModel && self.inner.look_up(target).await => self.route(target),
+            routed => routed,
         }
     }
 

@@ -11,9 +11,9 @@ use tonic::{Code, Status};
 
 use super::census::{Census, Taken, Told};
 use super::station::Surveyed;
-use super::{Inner, Known, Traits, now};
+use super::{Inner, Known, Mergeable, RosterRules, Traits, now};
 use crate::balance::endpoint::{Asking, Connectivity, Endpoint};
-use crate::infer::ModelName;
+use crate::infer::{ModelName, Version};
 use crate::wire::proto::inference as proto;
 use crate::wire::proto::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
 
@@ -86,7 +86,7 @@ pub(super) async fn keep(roster: Weak<Inner>, of: Surveyed) {
 /// Asks it once.
 async fn survey(inner: Arc<Inner>, endpoint: Arc<Endpoint>) -> Found {
     let (asked, known) = (now(), inner.told_by_name());
-    let (taken, is_ours) = tokio::join!(take(&endpoint, known), is_ours(&endpoint));
+    let (taken, is_ours) = tokio::join!(inner.take(&endpoint, known), is_ours(&endpoint));
     endpoint.set_takes_pings(is_ours);
     let taken = match taken {
         Ok(taken) => taken,
@@ -132,6 +132,27 @@ async fn take(endpoint: &Arc<Endpoint>, known: Vec<Told>) -> Result<Taken, Statu
     }
 }
 
+/// Asks how the calls of those models are put together whose calls wait here. Anew each time: a version that was loaded
+/// again may be another model, and calls that must not be put together would be answered wrongly.
+async fn merging(endpoint: &Arc<Endpoint>, taken: &mut Taken, rules: &RosterRules) {
+    let ready: Vec<&mut Told> = match taken {
+        Taken::Index(census) => census.models.values_mut().flatten().filter(|told| told.ready).collect(),
+        Taken::ByName(answers) => answers.iter_mut().filter(|(_, ready)| *ready).map(|(told, _)| told).collect(),
+    };
+    for told in ready.into_iter().filter(|told| (rules.late)(&told.name).is_some()) {
+        let config = config(endpoint, &told.name, told.version).await;
+        told.mergeable = config.and_then(|config| Mergeable::of(&config)).map(Arc::new);
+    }
+}
+
+/// What an endpoint says of a version of a model, or of the one that it serves; nothing where it does not know the question.
+async fn config(endpoint: &Arc<Endpoint>, name: &ModelName, version: Option<Version>) -> Option<proto::ModelConfig> {
+    let version = version.map(|version| version.to_string()).unwrap_or_default();
+    let request = proto::ModelConfigRequest { name: name.to_string(), version };
+    let answer = timeout(PATIENCE, client(endpoint).model_config(request)).await;
+    answer.ok()?.ok()?.into_inner().config
+}
+
 async fn by_name(endpoint: &Arc<Endpoint>, known: Vec<Told>) -> Vec<(Told, bool)> {
     let asking = known.into_iter().map(|told| async move {
         let is_ready = is_ready(endpoint, &told).await?;
@@ -160,10 +181,7 @@ async fn is_starting(endpoint: &Arc<Endpoint>) -> bool {
 
 /// What an endpoint says of a model's nature; nothing where it does not know the question.
 async fn describe(endpoint: &Arc<Endpoint>, name: &ModelName) -> Known {
-    let request = proto::ModelConfigRequest { name: name.to_string(), version: String::new() };
-    let answer = timeout(PATIENCE, client(endpoint).model_config(request)).await;
-    let Ok(Ok(config)) = answer else { return Known::default() };
-    let config = config.into_inner().config.unwrap_or_default();
+    let Some(config) = config(endpoint, name, None).await else { return Known::default() };
     let said = |key: &str| config.parameters.get(key).map(|parameter| parameter.string_value.as_str());
     let pure = said("infergate.pure").map(|said| said == "true");
     Known {
@@ -173,6 +191,13 @@ async fn describe(endpoint: &Arc<Endpoint>, name: &ModelName) -> Known {
 }
 
 impl Inner {
+    /// Asks an endpoint what it serves, and how the calls of that are put together.
+    async fn take(&self, endpoint: &Arc<Endpoint>, known: Vec<Told>) -> Result<Taken, Status> {
+        let mut taken = take(endpoint, known).await?;
+        merging(endpoint, &mut taken, &self.rules).await;
+        Ok(taken)
+    }
+
     /// Asks every endpoint that is connected, and exchanges the table.
     pub(super) async fn survey(&self) {
         let connected = |endpoint: &Arc<Endpoint>| *endpoint.connectivity().borrow() == Connectivity::Connected;
@@ -183,7 +208,7 @@ impl Inner {
             let known = known.clone();
             async move {
                 let asked = now();
-                if let Ok(taken) = take(&endpoint, known).await {
+                if let Ok(taken) = self.take(&endpoint, known).await {
                     self.surveyed(&endpoint, taken, asked);
                 }
             }

@@ -8,11 +8,14 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use super::census::Told;
+use super::mergeable::Mergeable;
+use super::route::Route;
 use super::station::Station;
 use super::{Known, RosterRules, picker};
 use crate::balance::budget::RetryBudget;
 use crate::balance::ejection::Standing;
 use crate::balance::hedge::Hedging;
+use crate::balance::load::{Binding, Load};
 use crate::balance::member::Member;
 use crate::balance::pick::Candidate;
 use crate::balance::pool::{Members, Pool, Tactics};
@@ -33,8 +36,8 @@ pub(super) struct Table {
 struct Model {
     tactics: Arc<Tactics>,
     /// Whoever has any version ready.
-    any: Arc<Pool>,
-    versions: BTreeMap<Version, Arc<Pool>>,
+    any: Route,
+    versions: BTreeMap<Version, Route>,
     /// What was said of each version, the best of it.
     told: Vec<Told>,
     members: HashMap<SocketAddr, Arc<Member>>,
@@ -65,10 +68,10 @@ impl Table {
         }
     }
 
-    /// The pool for a call.
-    pub(super) fn resolve(&self, target: &Target) -> Result<Arc<Pool>> {
+    /// Where a call goes.
+    pub(super) fn resolve(&self, target: &Target) -> Result<Route> {
         let Some(model) = self.models.get(&target.name) else { return Err(self.unknown(target)) };
-        let pool = match &target.version {
+        let route = match &target.version {
             VersionChoice::Latest => Some(&model.any),
             VersionChoice::Exact(version) => model.versions.get(version),
             VersionChoice::Label(_) => {
@@ -76,8 +79,8 @@ impl Table {
                 return Err(Error::unsupported(message));
             }
         };
-        match pool {
-            Some(pool) if !pool.members().is_empty() => Ok(pool.clone()),
+        match route {
+            Some(route) if !route.pool.members().is_empty() => Ok(route.clone()),
             _ => Err(model.not_ready(target)),
         }
     }
@@ -108,7 +111,7 @@ impl Table {
 
     /// Each model with what its pools share and who is in them.
     pub(super) fn models(&self) -> impl Iterator<Item = (&ModelName, &Arc<Tactics>, &Arc<Pool>)> {
-        self.models.iter().map(|(name, model)| (name, &model.tactics, &model.any))
+        self.models.iter().map(|(name, model)| (name, &model.tactics, &model.any.pool))
     }
 
     pub(super) fn told(&self) -> Vec<Told> {
@@ -134,6 +137,8 @@ impl Model {
     ) -> Model {
         let tactics = before.map_or_else(|| Arc::new(tactics(name, rules, now)), |model| model.tactics.clone());
         tactics.traits.store(Arc::new((rules.traits)(name, known.traits)));
+        let assemble = (rules.late)(name);
+        let binding = if assemble.is_some() { Binding::Late } else { Binding::Early };
         let members: HashMap<SocketAddr, Arc<Member>> = stations
             .iter()
             .map(|station| {
@@ -142,7 +147,11 @@ impl Model {
                 let is_kept = serves(station, name, None);
                 let same = |member: &&Arc<Member>| is_kept && Arc::ptr_eq(&member.endpoint, station.endpoint());
                 let kept = before.and_then(|model| model.members.get(&address)).filter(same).cloned();
-                let new = || Arc::new(Member::new(station.endpoint().clone(), known.largest, tactics.zero, now));
+                let new = || {
+                    let load = Load::new(binding, known.largest, tactics.zero, now);
+                    let member = Member::new(station.endpoint().clone(), load, now);
+                    Arc::new(member.ringing(tactics.bell.clone()))
+                };
                 let member = kept.unwrap_or_else(new);
                 // It may have been found before anybody said so.
                 known.largest.into_iter().for_each(|largest| member.load().runs_at_once(largest));
@@ -152,15 +161,16 @@ impl Model {
         let told = merged(name, stations);
         let ready_versions: HashSet<Version> =
             told.iter().filter(|told| told.ready).filter_map(|told| told.version).collect();
-        let pool = |kept: Option<&Arc<Pool>>, wanted: Option<Version>| {
-            let pool = kept.cloned().unwrap_or_else(|| Arc::new(Pool::new(tactics.clone())));
+        let route = |kept: Option<&Route>, wanted: Option<Version>| {
+            let pool = kept.map(|route| route.pool.clone()).unwrap_or_else(|| Arc::new(Pool::new(tactics.clone())));
             pool.exchange(chosen(name, wanted, stations, &members, rules));
-            pool
+            let mergeable = mergeable(name, wanted, stations).zip(assemble.as_ref());
+            Route::of(pool, kept, mergeable)
         };
-        let any = pool(before.map(|model| &model.any), None);
+        let any = route(before.map(|model| &model.any), None);
         let versions = ready_versions
             .into_iter()
-            .map(|version| (version, pool(before.and_then(|model| model.versions.get(&version)), Some(version))))
+            .map(|version| (version, route(before.and_then(|model| model.versions.get(&version)), Some(version))))
             .collect();
         Model { tactics, any, versions, told, members }
     }
@@ -172,14 +182,16 @@ impl Model {
         if !self.tactics.astir.swap(false, Relaxed) {
             return;
         }
-        let pools = || std::iter::once(&self.any).chain(self.versions.values());
-        let spared: Vec<Arc<Member>> = pools().flat_map(|pool| pool.watch(now)).collect();
+        let routes = || std::iter::once(&self.any).chain(self.versions.values());
+        let spared: Vec<Arc<Member>> = routes().flat_map(|route| route.pool.watch(now)).collect();
         for member in self.members.values() {
             member.breaker.spare(spared.iter().any(|spared| Arc::ptr_eq(spared, member)));
         }
         let is_at_rest =
             |member: &Arc<Member>| member.load().calls() == 0 && member.breaker.standing(now) == Standing::Admitting;
-        if !pools().all(|pool| pool.is_idle()) || !self.members.values().all(is_at_rest) {
+        // Connections and breakers change by themselves.
+        self.tactics.bell.ring();
+        if !routes().all(|route| route.pool.is_idle()) || !self.members.values().all(is_at_rest) {
             self.tactics.stir();
         }
     }
@@ -208,6 +220,8 @@ fn tactics(name: &ModelName, rules: &RosterRules, now: Instant) -> Tactics {
         hedging: Hedging::new(now),
         traits: Default::default(),
         message_size: rules.endpoint.message_size,
+        origin: rules.origin.clone(),
+        bell: Default::default(),
         zero: now,
         extra: Default::default(),
         astir: Default::default(),
@@ -237,6 +251,23 @@ fn chosen(
         }
     }
     Members::default()
+}
+
+/// How calls of a version are put together, or where none is wanted those of the last version that each has ready; told
+/// only where all that have it ready say the same.
+fn mergeable(name: &ModelName, wanted: Option<Version>, stations: &[&Station]) -> Option<Arc<Mergeable>> {
+    let mut agreed: Option<&Arc<Mergeable>> = None;
+    for station in stations {
+        let told = station.census.models.get(name).into_iter().flatten();
+        let ready = told.filter(|told| told.ready && (wanted.is_none() || told.version == wanted));
+        let Some(told) = ready.max_by_key(|told| told.version) else { continue };
+        let mergeable = told.mergeable.as_ref()?;
+        if agreed.is_some_and(|agreed| agreed != mergeable) {
+            return None;
+        }
+        agreed = Some(mergeable);
+    }
+    agreed.cloned()
 }
 
 /// Whether an endpoint has the version ready, or any where none is wanted.

@@ -23,13 +23,15 @@ fn rules(zone: Option<&str>) -> RosterRules {
         zone: zone.map(ByteString::from),
         survey: Duration::from_secs(5),
         policy: Arc::new(|_| Policy::default()),
+        origin: crate::wire::origin::origin(1),
+        late: Arc::new(|_| None),
         traits: Arc::new(|_, told| told.unwrap_or_default()),
     }
 }
 
 fn told(name: &str, version: Option<u64>, ready: bool, reason: &str) -> Told {
     let version = version.and_then(crate::infer::Version::new);
-    Told { name: name.parse().unwrap(), version, ready, reason: reason.into() }
+    Told { name: name.parse().unwrap(), version, ready, reason: reason.into(), mergeable: None }
 }
 
 /// Stations by port, each with its condition, its zone and what it told.
@@ -75,7 +77,7 @@ async fn a_call_is_led_to_who_has_the_version_and_one_without_a_version_to_any_w
         .with(3, Condition::Ready, None, &[told("m", Some(2), false, "loading"), told("n", None, true, "")]);
     let table = fleet.table(&Table::default());
     let members =
-        |name: &str, version: Option<&str>| ports(&table.resolve(&target(name, version)).unwrap().members().near);
+        |name: &str, version: Option<&str>| ports(&table.resolve(&target(name, version)).unwrap().pool.members().near);
     assert_eq!(members("m", None), [1, 2]);
     assert_eq!(members("m", Some("1")), [1, 2]);
     assert_eq!(members("m", Some("2")), [2]);
@@ -106,10 +108,10 @@ async fn who_is_leaving_is_called_only_where_nobody_else_is_and_who_is_not_ready
         &m,
     );
     let table = fleet.table(&Table::default());
-    assert_eq!(ports(&table.resolve(&target("m", None)).unwrap().members().near), [2]);
+    assert_eq!(ports(&table.resolve(&target("m", None)).unwrap().pool.members().near), [2]);
     let fleet = Fleet::new(None).with(1, Condition::Leaving, None, &m).with(3, Condition::Unready, None, &m);
     let table = fleet.table(&Table::default());
-    assert_eq!(ports(&table.resolve(&target("m", None)).unwrap().members().near), [1]);
+    assert_eq!(ports(&table.resolve(&target("m", None)).unwrap().pool.members().near), [1]);
     let fleet = Fleet::new(None).with(3, Condition::Unready, None, &m);
     assert_eq!(kind(&fleet.table(&Table::default()), &target("m", None)), Kind::NotReady);
 }
@@ -126,10 +128,10 @@ async fn those_of_another_zone_are_far_and_those_of_none_are_near() {
         )
     };
     let table = fleet(Some("a")).table(&Table::default());
-    let members = table.resolve(&target("m", None)).unwrap().members();
+    let members = table.resolve(&target("m", None)).unwrap().pool.members();
     assert_eq!((ports(&members.near), ports(&members.far)), (vec![1, 3], vec![2]));
     let table = fleet(None).table(&Table::default());
-    assert!(table.resolve(&target("m", None)).unwrap().members().far.is_empty());
+    assert!(table.resolve(&target("m", None)).unwrap().pool.members().far.is_empty());
 }
 
 #[tokio::test]
@@ -138,7 +140,7 @@ async fn what_is_known_of_an_endpoint_outlives_the_table_and_is_forgotten_with_t
     let fleet = Fleet::new(None).with(1, Condition::Ready, None, &m);
     let first = fleet.table(&Table::default());
     let second = fleet.table(&first);
-    let member = |table: &Table| table.resolve(&target("m", None)).unwrap().members().near[0].clone();
+    let member = |table: &Table| table.resolve(&target("m", None)).unwrap().pool.members().near[0].clone();
     assert!(Arc::ptr_eq(&member(&first), &member(&second)));
     let known = member(&second);
     let replaced = Fleet::new(None).with(1, Condition::Ready, None, &m).table(&second);
@@ -164,7 +166,7 @@ async fn who_has_a_model_again_begins_anew_and_who_keeps_it_stays_who_it_was() {
 async fn a_model_is_looked_after_from_a_call_on_until_nothing_is_out_of_order() {
     let fleet = Fleet::new(None).with(1, Condition::Ready, None, &[told("a", Some(1), true, "")]);
     let table = fleet.table(&Table::default());
-    let pool = table.resolve(&target("a", None)).unwrap();
+    let pool = table.resolve(&target("a", None)).unwrap().pool;
     let is_astir = || pool.tactics().astir.load(std::sync::atomic::Ordering::Relaxed);
     assert!(!is_astir());
     pool.tactics().stir();

@@ -117,6 +117,15 @@ async fn calls_that_come_while_the_place_is_busy_are_run_together_and_each_gets_
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_answer_tells_how_many_rows_wait() {
+    let mut tried = Tried::of(steady(1), merging());
+    let requests: Vec<InferRequest> = [1, 5, 5].map(|rows| tried.request(rows, 4, MS(1000))).into();
+    let calls = requests.into_iter().map(|request| tried.batcher.call(request)).collect();
+    let told = all(calls).await.into_iter().map(|answer| answer.unwrap().execution.load.waiting);
+    assert_eq!(told.collect::<Vec<u32>>(), [10, 5, 0]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_call_of_another_shape_closes_nobody_elses_batch() {
     let mut tried = Tried::of(steady(1), merging());
     let mut calls = tried.send_all(4);

@@ -1,6 +1,7 @@
 //! The gateway: the front door only. Behind it a roster of backends that are discovered, dialled, and balanced over.
 
 mod directory;
+mod late;
 mod metrics;
 
 use std::path::PathBuf;
@@ -21,6 +22,7 @@ use crate::config::{Config, ModelRules, PickBy};
 use crate::discover::{self, Discovery, Settings, Source};
 use crate::infer::ModelName;
 use crate::observe::{Ledger, Metrics, StatisticsTable};
+use crate::wire::origin;
 use directory::RosterDirectory;
 
 /// How long calls wait at the start for backends to say what they serve, and how often that is looked at. A backend that
@@ -168,6 +170,8 @@ fn roster_rules(config: &Config, dial: Dial) -> Result<RosterRules, StartError> 
             let own = of.get(name.as_str()).and_then(|rules| rules.policy);
             policy(own.unwrap_or(standard))
         }),
+        origin: origin::origin(fastrand::u64(..)),
+        late: late::assembly(models.clone(), &config.limits),
         traits: Arc::new(move |name: &ModelName, told: Option<Traits>| traits(models.get(name.as_str()), told)),
     })
 }

@@ -10,6 +10,7 @@ use infergate::balance::{Balanced, Dial, EndpointRules, Roster, RosterRules, Tra
 use infergate::discover::{Backend, Backends};
 use infergate::infer::{InferRequest, Member, Target, Timeline};
 use infergate::tensor::{DType, Shape, Tensor};
+use infergate::wire::origin;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
@@ -145,6 +146,8 @@ fn rules() -> RosterRules {
         zone: None,
         survey: Duration::from_secs(1),
         policy: Arc::new(|_| Policy::default()),
+        origin: origin::origin(1),
+        late: Arc::new(|_| None),
         traits: Arc::new(|_, told| told.unwrap_or(Traits { pure: false, hedged: false })),
     }
 }
