@@ -82,7 +82,7 @@ impl Engine for Mirror {
     }
 }
 
-fn calls(seen: Arc<AtomicUsize>, max_batch: usize) -> Calls<Batcher<Runners>> {
+fn calls(seen: Arc<AtomicUsize>, max_batch: usize) -> Arc<Calls<Batcher<Runners>>> {
     let spec = |name: &'static str| TensorSpec {
         name: ByteString::from_static(name),
         dtype: DType::Fp32,
@@ -108,11 +108,11 @@ fn calls(seen: Arc<AtomicUsize>, max_batch: usize) -> Calls<Batcher<Runners>> {
         stream_in_flight: 1,
         stream_idle: minute,
     };
-    Calls::new(service, rules, ByteBudget::new(1 << 30), Arc::default(), Phases::default())
+    Arc::new(Calls::new(service, rules, ByteBudget::new(1 << 30), Arc::default(), Phases::default()))
 }
 
 /// A call's message with its prefix, in frames.
-fn frames(bytes: usize) -> Vec<Bytes> {
+fn frames(bytes: usize) -> Arc<[Bytes]> {
     let shape = vec![1, (bytes / 4) as i64];
     let input = InferInputTensor { name: "x".into(), datatype: "FP32".into(), shape, ..Default::default() };
     let request = ModelInferRequest {
@@ -128,8 +128,9 @@ fn frames(bytes: usize) -> Vec<Bytes> {
     (0..message.len()).step_by(FRAME).map(|at| message.slice(at..message.len().min(at + FRAME))).collect()
 }
 
-async fn call(calls: &Calls<Batcher<Runners>>, frames: &[Bytes]) -> Vec<Bytes> {
-    let frames = frames.iter().cloned().map(|frame| Ok::<_, Infallible>(Frame::data(frame)));
+async fn call(calls: &Arc<Calls<Batcher<Runners>>>, frames: &Arc<[Bytes]>) -> Vec<Bytes> {
+    let (count, frames) = (frames.len(), frames.clone());
+    let frames = (0..count).map(move |at| Ok::<_, Infallible>(Frame::data(frames[at].clone())));
     let request = Request::new(StreamBody::new(tokio_stream::iter(frames)));
     let mut body = calls.unary::<OpenInference, _>(request).await.into_body();
     let mut parts = Vec::with_capacity(4);

@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 
 use super::budget::Taken;
 use super::compression::{ACCEPTED, Encoding};
-use super::names::{GRPC_ACCEPT_ENCODING, GRPC_ENCODING};
+use super::names::{GRPC, GRPC_ACCEPT_ENCODING, GRPC_ENCODING};
 use crate::error::{Error, Kind};
 use crate::tensor::Rope;
 use crate::wire::status;
@@ -51,7 +51,7 @@ pub(super) fn response<B>(body: B, encoding: Encoding) -> Response<B> {
     if let Some(name) = encoding.name() {
         response.headers_mut().insert(GRPC_ENCODING, HeaderValue::from_static(name));
     }
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    response.headers_mut().insert(CONTENT_TYPE, GRPC);
     response
 }
 

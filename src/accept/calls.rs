@@ -1,5 +1,7 @@
 //! The journey of a unary call through the door: headers, message, answer, trailers. The same for every protocol.
 
+use std::future::ready;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,7 +13,7 @@ use http_body::Body;
 use super::answer::Answer;
 use super::budget::{ByteBudget, Taken};
 use super::gateways::Gateways;
-use super::message::{BodyRules, Messages};
+use super::message::{BodyRules, Message, Messages};
 use super::metadata::{Deadlines, Metadata};
 use super::names::{LOAD_REPORT, SERVER_TIMING};
 use super::phase::Phases;
@@ -19,9 +21,12 @@ use super::protocol::Protocol;
 use super::timing;
 use crate::error::Result;
 use crate::infer::{Infer, InferResponse, LoadReport, Member, Stage, Timeline, call};
-use crate::observe::Ledger;
+use crate::observe::{Entry, Ledger};
 use crate::tensor::Rope;
 use crate::wire::{orca, status};
+
+/// An answer that is being made. Dropping it abandons the call.
+pub type Answering<B> = Pin<Box<dyn Future<Output = Response<B>> + Send>>;
 
 /// What every call meets at the door.
 #[derive(Debug, Clone)]
@@ -62,60 +67,59 @@ impl<S> Calls<S> {
 }
 
 impl<S: Infer> Calls<S> {
-    /// Answers one unary call of protocol `P`.
-    pub async fn unary<P, B>(&self, request: Request<B>) -> Response<Answer>
+    /// Answers one unary call of protocol `P`. What the call needs of its head is read before the future is made, which
+    /// is allocated and moved for each call and therefore small.
+    pub fn unary<P, B>(self: &Arc<Self>, request: Request<B>) -> Answering<Answer>
     where
         P: Protocol,
-        B: Body<Data = Bytes> + Unpin,
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: std::fmt::Display,
     {
         let timeline = Timeline::start(Instant::now());
         let entry = self.ledger.accept();
-        let answer = self.answer::<P, B>(request, timeline).await;
-        entry.end(&answer);
-        answer.unwrap_or_else(Answer::failed)
+        let (head, body) = request.into_parts();
+        let metadata = match Metadata::read(&head.headers, self.rules.deadlines, timeline.started()) {
+            Ok(metadata) => metadata,
+            Err(error) => return Box::pin(ready(ended(entry, Err(error)))),
+        };
+        let encoding = metadata.encoding;
+        let mut messages = Messages::new(body, encoding, self.rules.body, self.budget.clone(), P::LARGE_BYTES);
+        let calls = self.clone();
+        Box::pin(async move {
+            let answer = calls.answer::<P, B>(&mut messages, &metadata, &timeline).await;
+            ended(entry, answer)
+        })
     }
 
-    async fn answer<P, B>(&self, request: Request<B>, timeline: Timeline) -> Result<Response<Answer>>
+    async fn answer<P, B>(
+        &self,
+        messages: &mut Messages<B>,
+        metadata: &Metadata,
+        timeline: &Timeline,
+    ) -> Result<Response<Answer>>
     where
         P: Protocol,
         B: Body<Data = Bytes> + Unpin,
         B::Error: std::fmt::Display,
     {
-        let (head, body) = request.into_parts();
-        let metadata = Metadata::read(&head.headers, self.rules.deadlines, timeline.started())?;
-        let mut messages = Messages::new(body, metadata.encoding, self.rules.body, self.budget.clone(), P::LARGE_BYTES);
         let message = messages.only(metadata.deadline).await?;
-        let (answer, taken, load) = self.one::<P>(message.bytes, message.taken, &metadata, &timeline).await?;
+        let (answer, taken, load) = self.one::<P>(message, metadata, timeline).await?;
         let answer = metadata.answer_encoding.deflated(answer).await;
         let now = Instant::now();
         timeline.end(Stage::Encode, now);
         let load = self.rules.load_report.then_some(load);
-        Ok(Answer::ok(answer, trailers(&timeline, now, load), metadata.answer_encoding, taken))
+        Ok(Answer::ok(answer, trailers(timeline, now, load), metadata.answer_encoding, taken))
     }
 
     /// One message to its answer, in the protocol's form.
     pub(super) async fn one<P: Protocol>(
         &self,
-        message: Bytes,
-        mut taken: Taken,
+        message: Message,
         metadata: &Metadata,
         timeline: &Timeline,
     ) -> Result<(Rope, Taken, LoadReport)> {
-        let received = message.len();
-        let (decoded, reply) = P::decode(message, self.rules.body.message_size)?;
-        // Lists may have grown on their way into tensors.
-        taken.grow(decoded.bytes().saturating_sub(received))?;
-        timeline.end(Stage::Receive, Instant::now());
-        let (deadline, trace) = (metadata.deadline, metadata.trace);
-        let member = Member {
-            id: ByteString::new(),
-            deadline,
-            trace,
-            previous_attempts: metadata.previous_attempts,
-            timeline: timeline.clone(),
-        };
-        let mut response: InferResponse = call(&self.service, decoded.request(member)).await?;
+        let (calling, mut taken, reply) = self.begin::<P>(message, metadata, timeline)?;
+        let mut response: InferResponse = calling.await?;
         let answer = P::encode(&response, &reply);
         taken.overdraw(answer.len());
         if self.rules.load_report {
@@ -124,6 +128,35 @@ impl<S: Infer> Calls<S> {
         }
         Ok((answer, taken, response.execution.load))
     }
+
+    /// Decodes a message and hands its call to the stages.
+    fn begin<P: Protocol>(
+        &self,
+        message: Message,
+        metadata: &Metadata,
+        timeline: &Timeline,
+    ) -> Result<(impl Future<Output = Result<InferResponse>> + use<S, P>, Taken, P::Reply)> {
+        let Message { bytes, mut taken } = message;
+        let received = bytes.len();
+        let (decoded, reply) = P::decode(bytes, self.rules.body.message_size)?;
+        // Lists may have grown on their way into tensors.
+        taken.grow(decoded.bytes().saturating_sub(received))?;
+        timeline.end(Stage::Receive, Instant::now());
+        let member = Member {
+            id: ByteString::new(),
+            deadline: metadata.deadline,
+            trace: metadata.trace,
+            previous_attempts: metadata.previous_attempts,
+            timeline: timeline.clone(),
+        };
+        Ok((call(&self.service, decoded.request(member)), taken, reply))
+    }
+}
+
+/// Counts a call as what it ended.
+fn ended(entry: Entry, answer: Result<Response<Answer>>) -> Response<Answer> {
+    entry.end(&answer);
+    answer.unwrap_or_else(Answer::failed)
 }
 
 /// The trailers of a call that went well and ended at `now`: its status, where its time went, and where it is wanted how

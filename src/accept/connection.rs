@@ -18,7 +18,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{sleep, sleep_until, timeout};
 
-use super::front::{Front, FrontBody};
+use super::front::{Answered, Front, FrontBody};
 use super::phase::{Phase, PhaseWatch};
 use super::preface;
 use crate::config::Http2;
@@ -165,14 +165,27 @@ struct Answering<S> {
 impl<S: Infer> hyper::service::Service<Request<Incoming>> for Answering<S> {
     type Response = Response<ActiveBody<S>>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+    type Future = ActiveAnswer<S>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let (front, active) = (self.front.clone(), self.activity.begin());
-        Box::pin(async move {
-            let response = front.answer(request).await;
-            Ok(response.map(|body| ActiveBody { body, _active: active }))
-        })
+        let active = self.activity.begin();
+        ActiveAnswer { answered: self.front.answer(request), active: Some(active) }
+    }
+}
+
+/// An answer in the making that keeps its connection from being idle.
+struct ActiveAnswer<S> {
+    answered: Answered<S>,
+    active: Option<Active>,
+}
+
+impl<S> Future for ActiveAnswer<S> {
+    type Output = Result<Response<ActiveBody<S>>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let response = std::task::ready!(Pin::new(&mut self.answered).poll(cx));
+        let active = self.active.take();
+        Poll::Ready(Ok(response.map(|body| ActiveBody { body, _active: active })))
     }
 }
 
@@ -181,7 +194,7 @@ pin_project_lite::pin_project! {
     struct ActiveBody<S> {
         #[pin]
         body: FrontBody<S>,
-        _active: Active,
+        _active: Option<Active>,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Which RPC a request is: the three that carry tensors go the way of a call, the rest to their tonic services.
 
 use std::convert::Infallible;
+use std::future::ready;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -17,7 +18,7 @@ use tower::util::BoxCloneSyncService;
 use tower::{Service, ServiceExt};
 
 use super::answer::Answer;
-use super::calls::Calls;
+use super::calls::{Answering, Calls};
 use super::metadata::Metadata;
 use super::protocol::{OpenInference, TensorFlowServing};
 use super::stream::Answers;
@@ -56,23 +57,28 @@ impl<S: Infer> Front<S> {
     }
 
     /// Answers one request, whatever it is.
-    pub async fn answer(&self, request: Request<Incoming>) -> Response<FrontBody<S>> {
+    pub fn answer(self: &Arc<Self>, request: Request<Incoming>) -> Answered<S> {
         if let Some(response) = not_grpc(&request) {
-            return response.map(|answer| FrontBody::Call { body: answer });
+            return Answered::Call { answering: Box::pin(ready(response)) };
         }
         match request.uri().path() {
             "/inference.GRPCInferenceService/ModelInfer" => {
-                self.calls.unary::<OpenInference, _>(request).await.map(|body| FrontBody::Call { body })
+                Answered::Call { answering: self.calls.unary::<OpenInference, _>(request) }
             }
             "/tensorflow.serving.PredictionService/Predict" => {
-                self.calls.unary::<TensorFlowServing, _>(request).await.map(|body| FrontBody::Call { body })
+                Answered::Call { answering: self.calls.unary::<TensorFlowServing, _>(request) }
             }
-            "/inference.GRPCInferenceService/ModelStreamInfer" => match self.calls.stream(request) {
-                // Boxed, like the way of the other services, so that what is moved for each call stays small.
-                Ok(answers) => answers.map(|body| FrontBody::Stream { body: Box::pin(body) }),
-                Err(error) => Answer::failed(error).map(|body| FrontBody::Call { body }),
-            },
-            _ => Box::pin(self.other(request)).await,
+            "/inference.GRPCInferenceService/ModelStreamInfer" => {
+                let response = match self.calls.stream(request) {
+                    Ok(answers) => answers.map(|body| FrontBody::Stream { body: Box::pin(body) }),
+                    Err(error) => Answer::failed(error).map(|body| FrontBody::Call { body }),
+                };
+                Answered::Other { answering: Box::pin(ready(response)) }
+            }
+            _ => {
+                let front = self.clone();
+                Answered::Other { answering: Box::pin(async move { front.other(request).await }) }
+            }
         }
     }
 
@@ -132,6 +138,34 @@ fn not_grpc(request: &Request<Incoming>) -> Option<Response<Answer>> {
 /// Whether what follows `application/grpc` leaves it gRPC, as `+proto` does and `-web` does not.
 fn is_plain(rest: &[u8]) -> bool {
     matches!(rest, [] | [b'+' | b';', ..])
+}
+
+/// An answer that is being made, boxed where its kind is known: the future of a call is small, and that of other
+/// requests may be large.
+pub enum Answered<S> {
+    /// That of a unary call.
+    Call {
+        /// Makes it.
+        answering: Answering<Answer>,
+    },
+    /// Any other.
+    Other {
+        /// Makes it.
+        answering: Answering<FrontBody<S>>,
+    },
+}
+
+impl<S> Future for Answered<S> {
+    type Output = Response<FrontBody<S>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut *self {
+            Answered::Call { answering } => {
+                answering.as_mut().poll(cx).map(|response| response.map(|body| FrontBody::Call { body }))
+            }
+            Answered::Other { answering } => answering.as_mut().poll(cx),
+        }
+    }
 }
 
 pin_project_lite::pin_project! {

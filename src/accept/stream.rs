@@ -100,7 +100,7 @@ impl<S: Infer> Calls<S> {
         let id = oip::id(&message.bytes);
         let deadline = metadata.deadline.min(timeline.started() + self.rules.deadlines.default);
         let metadata = Metadata { deadline, ..*metadata };
-        let result = self.one::<OpenInference>(message.bytes, message.taken, &metadata, &timeline).await;
+        let result = self.one::<OpenInference>(message, &metadata, &timeline).await;
         entry.end(&result);
         let (message, taken) = match result {
             Ok((answer, taken, _)) => (oip::in_stream(&answer), Some(taken)),

@@ -1,5 +1,6 @@
 //! One try of a call at one endpoint: the request into the backend's form, the reply back into ours.
 
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ use super::now;
 use super::pool::Tactics;
 use super::retry::Ran;
 use crate::error::{Error, Kind, Result, Retry};
-use crate::infer::{Close, Composition, Execution, InferRequest, InferResponse, LoadReport, Stage};
+use crate::infer::{Close, Composition, Execution, InferRequest, InferResponse, LoadReport, Member as Caller, Stage};
 use crate::tensor::Rope;
 use crate::wire::{oip, orca, origin, status, timeout, trace};
 
@@ -23,11 +24,11 @@ const MARGIN: Duration = Duration::from_millis(1);
 /// How often a call was tried before (gRFC A6).
 const PREVIOUS_ATTEMPTS: HeaderName = HeaderName::from_static("grpc-previous-rpc-attempts");
 
-const MODEL_INFER: &str = "/inference.GRPCInferenceService/ModelInfer";
+static MODEL_INFER: LazyLock<PathAndQuery> =
+    LazyLock::new(|| PathAndQuery::from_static("/inference.GRPCInferenceService/ModelInfer"));
 
 /// A call in the form in which backends take it; made once, sent as often as it takes.
 pub(super) struct Outgoing {
-    path: PathAndQuery,
     /// The message with its prefix.
     message: Rope,
     pub(super) deadline: Instant,
@@ -51,7 +52,6 @@ impl Outgoing {
         };
         let first = &request.members[0];
         Outgoing {
-            path: PathAndQuery::from_static(MODEL_INFER),
             message,
             deadline: request.deadline(),
             rows,
@@ -84,16 +84,17 @@ impl Outgoing {
     }
 
     /// Sends the call, as attempt `number` from one on, to where `sent` was let in.
-    pub(super) async fn send(&self, sent: Sent, number: u32) -> Result<InferResponse, Failed> {
-        let endpoint = sent.member.endpoint.clone();
-        let began = now();
-        let reply = endpoint.call(&self.path, self.headers(number, began), self.message.clone()).await;
-        let answer = reply.and_then(|reply| self.understood(reply, endpoint.name(), began));
-        match &answer {
-            Ok((_, report)) => sent.answered(report.as_ref(), now()),
-            Err(failed) => sent.failed(&said(&failed.error), now()),
+    pub(super) fn send(&self, sent: Sent, number: u32) -> impl Future<Output = Result<InferResponse, Failed>> + Send {
+        let (endpoint, began) = (sent.member.endpoint.clone(), now());
+        async move {
+            let reply = endpoint.call(&MODEL_INFER, &self.headers(number, began), &self.message).await;
+            let answer = reply.and_then(|reply| self.understood(reply, endpoint.name(), began));
+            match &answer {
+                Ok((_, report)) => sent.answered(report.as_ref(), now()),
+                Err(failed) => sent.failed(&said(&failed.error), now()),
+            }
+            answer.map(|(response, _)| response)
         }
-        answer.map(|(response, _)| response)
     }
 
     fn understood(
@@ -147,10 +148,10 @@ fn execution(backend: &ByteString, rows: u32, began: Instant, load: LoadReport) 
     }
 }
 
-/// Ends a stage of every call in the request.
-pub(super) fn stamp(request: &InferRequest, stage: Stage) {
+/// Ends a stage of every call that is sent as one.
+pub(super) fn stamp(callers: &[Caller], stage: Stage) {
     let now = now();
-    request.members.iter().for_each(|member| member.timeline.end(stage, now));
+    callers.iter().for_each(|caller| caller.timeline.end(stage, now));
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ use super::now;
 use super::pick::{Candidate, Picker};
 use super::retry::{Attempt, Next, Ran, Speaks, decide};
 use crate::error::{Error, Kind, Result};
-use crate::infer::{InferRequest, InferResponse, LoadReport, Stage};
+use crate::infer::{InferRequest, InferResponse, LoadReport, Member as Caller, Stage};
 
 /// Who can be called for a model. Endpoints that are leaving are among them only where no other is.
 #[derive(Default)]
@@ -195,18 +195,19 @@ impl Pool {
         f64::from(f32::from_bits(self.busy.load(Relaxed)))
     }
 
-    /// Answers one call.
-    pub async fn answer(self: Arc<Self>, request: InferRequest) -> Result<InferResponse> {
+    /// Answers one call. Of the request nothing is kept that its outgoing form has.
+    pub fn answer(self: Arc<Self>, request: InferRequest) -> impl Future<Output = Result<InferResponse>> + Send {
         let call = Outgoing::of(&request, 1, &self.tactics);
-        self.carry(&request, &call, None).await
+        let callers = request.members;
+        async move { self.carry(&callers, &call, &mut None).await }
     }
 
     /// Sends a call where it was let in, or where it is picked to go, and elsewhere where that fails and may be hidden.
     pub(super) async fn carry(
         &self,
-        request: &InferRequest,
+        callers: &[Caller],
         call: &Outgoing,
-        mut first: Option<Sent>,
+        first: &mut Option<Sent>,
     ) -> Result<InferResponse> {
         let began = now();
         self.tactics.stir();
@@ -224,28 +225,30 @@ impl Pool {
                 (Err(_), Some(failed)) => return Err(self.final_of(failed, number - 1)),
                 (Err(nobody), None) => return Err(nobody),
             };
-            stamp(request, Stage::Pick);
+            stamp(callers, Stage::Pick);
             tried.push(sent.member.endpoint.clone());
-            let answer = self.attempt(call, sent, &mut number, &mut tried).await;
-            stamp(request, Stage::Execute);
-            let failed = match answer {
-                Ok(mut response) => {
-                    let now = now();
-                    self.tactics.hedging.answered(now.saturating_duration_since(began), now);
-                    report::speak_for_all(&mut response.execution.load, &self.report.load());
-                    return Ok(response);
-                }
+            let failed = match self.attempt(call, sent, &mut number, &mut tried).await {
+                Ok(response) => return Ok(self.answered(response, callers, began)),
                 Err(failed) => failed,
             };
+            stamp(callers, Stage::Execute);
             match self.next(&failed, call, number) {
                 Next::Again { after } if after.is_zero() => {}
-                Next::Again { after } => sleep(after).await,
+                Next::Again { after } => Box::pin(sleep(after)).await,
                 Next::GiveUp(_) => return Err(self.final_of(failed, number)),
             }
             last = Some(failed);
             number += 1;
             self.tactics.extra.retries.fetch_add(1, Relaxed);
         }
+    }
+
+    fn answered(&self, mut response: InferResponse, callers: &[Caller], began: Instant) -> InferResponse {
+        stamp(callers, Stage::Execute);
+        let now = now();
+        self.tactics.hedging.answered(now.saturating_duration_since(began), now);
+        report::speak_for_all(&mut response.execution.load, &self.report.load());
+        response
     }
 
     /// The failure of a call that was tried so often. More than once, whoever is in front need not do the same.
@@ -282,7 +285,15 @@ impl Pool {
 
     /// An endpoint that takes the call. Where there is none but one whose connection is being replaced, that is waited for.
     async fn place(&self, tried: &Tried, rows: u32) -> Result<Sent> {
-        let mut picked = self.pick(tried, rows);
+        match self.pick(tried, rows) {
+            Ok(sent) => Ok(sent),
+            // Boxed, as is all that few calls need, so that the future of each stays small.
+            Err(nobody) => Box::pin(self.place_renewed(tried, rows, nobody)).await,
+        }
+    }
+
+    async fn place_renewed(&self, tried: &Tried, rows: u32, nobody: Error) -> Result<Sent> {
+        let mut picked = Err(nobody);
         for _ in 0..RENEWALS {
             if picked.is_ok() {
                 break;
@@ -339,15 +350,28 @@ impl Pool {
     }
 
     /// One attempt, and a second beside it where the first is slow.
-    async fn attempt(
+    fn attempt<'a>(
+        &'a self,
+        call: &'a Outgoing,
+        sent: Sent,
+        number: &'a mut u32,
+        tried: &'a mut Tried,
+    ) -> impl Future<Output = Result<InferResponse, Failed>> + Send {
+        match self.hedge_after().filter(|_| call.hedges) {
+            None => Either::Left(call.send(sent, *number)),
+            Some(after) => Either::Right(Box::pin(self.attempt_hedged(call, sent, after, number, tried))),
+        }
+    }
+
+    async fn attempt_hedged(
         &self,
         call: &Outgoing,
         sent: Sent,
+        after: Duration,
         number: &mut u32,
         tried: &mut Tried,
     ) -> Result<InferResponse, Failed> {
         let first = std::pin::pin!(call.send(sent, *number));
-        let Some(after) = self.hedge_after().filter(|_| call.hedges) else { return first.await };
         let slow = std::pin::pin!(sleep_until((now() + after).into()));
         let first = match select(first, slow).await {
             Either::Left((answer, _)) => return answer,

@@ -77,10 +77,12 @@ pub fn trailers(error: Error) -> HeaderMap {
     trailers
 }
 
+const OK: HeaderValue = HeaderValue::from_static("0");
+
 /// The trailers of a call that went well.
 pub fn ok_trailers() -> HeaderMap {
     let mut trailers = HeaderMap::with_capacity(4);
-    trailers.insert(GRPC_STATUS, HeaderValue::from_static("0"));
+    trailers.insert(GRPC_STATUS, OK);
     trailers
 }
 

@@ -43,7 +43,7 @@ impl Service<Request<Body>> for Asking {
             let (head, body) = request.into_parts();
             let path = head.uri.path_and_query().cloned().ok_or_else(|| Status::internal("a question has a path"))?;
             let message: Rope = body.collect().await?.to_bytes().into();
-            let reply = endpoint.call(&path, head.headers, message).await;
+            let reply = endpoint.call(&path, &head.headers, &message).await;
             let reply = reply.map_err(|Failed { error, .. }| Status::from(error))?;
             Ok(response(reply.message, reply.trailers))
         })

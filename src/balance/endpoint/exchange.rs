@@ -6,7 +6,8 @@ use bytes::Bytes;
 use h2::client::ResponseFuture;
 use h2::{Reason, SendStream};
 use http::header::{CONTENT_TYPE, TE, USER_AGENT};
-use http::uri::{Authority, Parts, PathAndQuery, Scheme};
+use http::response::Parts;
+use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
 
 use super::Failed;
@@ -15,20 +16,24 @@ use super::connection::Owed;
 use crate::balance::retry::Ran;
 use crate::error::{Error, Kind};
 
+const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
+const TRAILERS: HeaderValue = HeaderValue::from_static("trailers");
+const OURSELVES: HeaderValue = HeaderValue::from_static(concat!("infergate/", env!("CARGO_PKG_VERSION")));
+
 /// The head of a call.
-pub(super) fn request(authority: &Authority, scheme: &Scheme, path: &PathAndQuery, headers: HeaderMap) -> Request<()> {
-    let mut uri = Parts::default();
+pub(super) fn request(authority: &Authority, scheme: &Scheme, path: &PathAndQuery, headers: &HeaderMap) -> Request<()> {
+    let mut uri = http::uri::Parts::default();
     uri.scheme = Some(scheme.clone());
     uri.authority = Some(authority.clone());
     uri.path_and_query = Some(path.clone());
     let mut request = Request::new(());
     *request.method_mut() = Method::POST;
     *request.uri_mut() = Uri::from_parts(uri).expect("it has all of its parts");
-    *request.headers_mut() = headers;
+    *request.headers_mut() = headers.clone();
     let headers = request.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    headers.insert(TE, HeaderValue::from_static("trailers"));
-    headers.insert(USER_AGENT, HeaderValue::from_static(concat!("infergate/", env!("CARGO_PKG_VERSION"))));
+    headers.insert(CONTENT_TYPE, GRPC);
+    headers.insert(TE, TRAILERS);
+    headers.insert(USER_AGENT, OURSELVES);
     request
 }
 
@@ -45,10 +50,10 @@ impl Exchange {
     }
 
     /// Waits for the answer, of `limit` bytes at most.
-    pub(super) async fn finish(self, limit: usize) -> Result<Reply, Lost> {
-        let (head, mut body) = self.response.await?.into_parts();
-        if head.status != StatusCode::OK {
-            return Err(Lost::by_http(head.status));
+    pub(super) async fn finish(&mut self, limit: usize) -> Result<Reply, Lost> {
+        let (Parts { status, headers, .. }, mut body) = (&mut self.response).await?.into_parts();
+        if status != StatusCode::OK {
+            return Err(Lost::by_http(status));
         }
         let mut assembly = Assembly::default();
         while let Some(frame) = body.data().await {
@@ -59,7 +64,7 @@ impl Exchange {
         let trailers = body.trailers().await?;
         self.owed.settled();
         let message = assembly.finish().map_err(Lost::wrong)?;
-        Ok(Reply { message, trailers: trailers.unwrap_or(head.headers) })
+        Ok(Reply { message, trailers: trailers.unwrap_or(headers) })
     }
 }
 

@@ -175,7 +175,7 @@ impl Endpoint {
     ///
     /// # Errors
     /// What kept the answer from coming. A refusal by the backend is no error here but a [`Reply`].
-    pub async fn call(&self, path: &PathAndQuery, headers: HeaderMap, message: Rope) -> Result<Reply, Failed> {
+    pub async fn call(&self, path: &PathAndQuery, headers: &HeaderMap, message: &Rope) -> Result<Reply, Failed> {
         let _counted = Counted::begin(&self.in_flight);
         let mut last = None;
         for _ in 0..self.rules.connections + 2 {
@@ -183,12 +183,12 @@ impl Endpoint {
                 if !self.is_renewing() {
                     return Err(self.unreachable());
                 }
-                self.renewed().await;
+                Box::pin(self.renewed()).await;
                 continue;
             };
-            let request = exchange::request(&self.authority, &self.scheme, path, headers.clone());
-            let lost = match connection.begin(request, &message) {
-                Ok(exchange) => match exchange.finish(self.rules.message_size).await {
+            let request = exchange::request(&self.authority, &self.scheme, path, headers);
+            let lost = match connection.begin(request, message) {
+                Ok(mut exchange) => match exchange.finish(self.rules.message_size).await {
                     Ok(reply) => return Ok(reply),
                     Err(lost) if lost.was_turned_away() => lost,
                     Err(lost) => return Err(lost.of(&self.name)),

@@ -63,7 +63,7 @@ fn call(kept: &Kept) -> impl Future<Output = Result<Reply, Failed>> + use<> {
     let endpoint = kept.endpoint().clone();
     async move {
         let path = PathAndQuery::from_static("/s/M");
-        endpoint.call(&path, HeaderMap::new(), Bytes::from_static(b"\0\0\0\0\x02hi").into()).await
+        endpoint.call(&path, &HeaderMap::new(), &Bytes::from_static(b"\0\0\0\0\x02hi").into()).await
     }
 }
 

@@ -1,13 +1,15 @@
 //! The stage: leads each call to the pool of the model that it names.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tower::Service;
 
 use super::Roster;
+use crate::balance::pool::Pool;
 use crate::error::{Error, Kind, Result};
-use crate::infer::{InferRequest, InferResponse};
+use crate::infer::{InferRequest, InferResponse, Target};
 
 /// The models of a roster behind one service.
 #[derive(Clone)]
@@ -32,26 +34,33 @@ impl Service<InferRequest> for Balanced {
     }
 
     fn call(&mut self, request: InferRequest) -> Self::Future {
-        let (roster, found) = (self.roster.clone(), self.roster.route(&request.model));
-        let target = request.model.clone();
-        Box::pin(async move {
-            let route = match found {
-                Ok(route) => route,
-                Err(_) => roster.look_up_route(&target).await?,
-            };
-            let pool = route.pool.clone();
-            let answer = route.answer(request).await;
-            match answer {
-                // It lost its last member while the call was tried: why, the table knows.
-                Err(error) if error.kind() == Kind::NoBackend && pool.members().is_empty() => {
-                    Err(roster.resolve(&target).err().unwrap_or(error))
-                }
-                Err(error) if matches!(error.kind(), Kind::UnknownModel | Kind::NotReady) => {
-                    roster.doubt(&pool);
-                    Err(error)
-                }
-                answer => answer,
+        let (roster, target) = (self.roster.clone(), request.model.clone());
+        match roster.route(&target) {
+            // Nearly always; then the request is not kept beside its outgoing form.
+            Ok(route) => {
+                let (pool, answering) = (route.pool.clone(), route.answer(request));
+                Box::pin(async move { learned(&roster, &target, &pool, answering.await) })
             }
-        })
+            Err(_) => Box::pin(async move {
+                let route = roster.look_up_route(&target).await?;
+                let pool = route.pool.clone();
+                learned(&roster, &target, &pool, route.answer(request).await)
+            }),
+        }
+    }
+}
+
+/// What a call's answer says of the table that it was led by.
+fn learned(roster: &Roster, target: &Target, pool: &Arc<Pool>, answer: Result<InferResponse>) -> Result<InferResponse> {
+    match answer {
+        // It lost its last member while the call was tried: why, the table knows.
+        Err(error) if error.kind() == Kind::NoBackend && pool.members().is_empty() => {
+            Err(roster.resolve(target).err().unwrap_or(error))
+        }
+        Err(error) if matches!(error.kind(), Kind::UnknownModel | Kind::NotReady) => {
+            roster.doubt(pool);
+            Err(error)
+        }
+        answer => answer,
     }
 }
