@@ -157,7 +157,7 @@ impl<P: Place> Shared<P> {
         let entry = Entry::new(request, measured, ask, &self.rules, &self.shaper, now)?;
         let tickets = {
             let mut state = self.state();
-            state.refuse(&entry, &self.rules, self.margin.get(), now)?;
+            state.refuse(&entry, &self.rules, &self.moment(&state))?;
             entry
                 .calls
                 .into_iter()
@@ -278,7 +278,7 @@ impl<P: Place> State<P> {
     }
 
     /// Refuses what there is no room for, or what would be answered too late behind all that waits.
-    fn refuse(&self, entry: &Entry, rules: &Rules, margin: Duration, now: Instant) -> Result<()> {
+    fn refuse(&self, entry: &Entry, rules: &Rules, moment: &Moment) -> Result<()> {
         let wait = self.wait();
         let (level, bytes) = (entry.level(), entry.bytes());
         if !self.queue.has_room(level, entry.calls.len(), bytes) {
@@ -286,8 +286,8 @@ impl<P: Place> State<P> {
             return Err(Error::overloaded(format!("the queue is full, {waiting} calls wait"), wait));
         }
         let last_level = level + 1 == rules.levels.len();
-        if last_level && !self.queue.is_empty() && self.queue.is_hopeless(&entry.calls[0].1, wait + margin, now) {
-            let (left, takes) = (entry.left(now).as_millis(), wait.as_millis());
+        if last_level && !self.queue.is_empty() && self.queue.is_hopeless(&entry.calls[0].1, wait, moment) {
+            let (left, takes) = (entry.left(moment.now).as_millis(), wait.as_millis());
             let message = format!("the calls that wait take about {takes} ms, and this one has {left} ms");
             return Err(Error::overloaded(message, wait));
         }

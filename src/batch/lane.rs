@@ -56,6 +56,14 @@ impl Waiting {
         usize::try_from(bytes).unwrap_or(usize::MAX)
     }
 
+    /// When its run must be over so that its answer is in time: earlier than its deadline by the margin, or by a quarter of
+    /// the time that it had where that is less. A margin that slow runs of before have widened would refuse every call
+    /// otherwise, and only answers narrow it.
+    pub(super) fn back_by(&self, margin: Duration) -> Instant {
+        let margin = margin.min(self.deadline.saturating_duration_since(self.arrived) / 4);
+        self.deadline.checked_sub(margin).unwrap_or(self.deadline)
+    }
+
     /// What it takes to run it alone.
     pub(super) fn work(&self) -> Work {
         Work { shape: self.own_shape, rows: self.rows, elements: self.elements }

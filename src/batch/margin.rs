@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 /// Follows the answers: one that was late although it ran widens the margin by a quarter of a run, one that was in time
-/// narrows it by a part so small that about one in three hundred is late where the machine cannot keep time.
+/// narrows it by a part so small that a few in a thousand are late where the machine cannot keep time.
 #[derive(Debug, Default)]
 pub(super) struct Margin {
     /// In nanoseconds. Two answers at one time may lose one step; the next one makes up for it.
@@ -23,7 +23,7 @@ impl Margin {
     pub(super) fn in_time(&self) {
         let nanos = self.nanos.load(Relaxed);
         if nanos > 0 {
-            self.nanos.store(nanos - nanos.div_ceil(1024), Relaxed);
+            self.nanos.store(nanos - nanos.div_ceil(2048), Relaxed);
         }
     }
 

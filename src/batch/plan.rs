@@ -12,9 +12,6 @@ use crate::infer::Close;
 const PADDING_PAYS: f64 = 1.5;
 /// A smaller batch must be predicted to be better by this much than one that is filled up.
 const SMALLER_PAYS: f64 = 1.1;
-/// What a batch costs beside its execution: to wake an instance, to put it together and to take it apart. Measured as
-/// 10 to 30 microseconds.
-const BESIDE: Duration = Duration::from_micros(20);
 /// Calls that are looked at for a batch; those behind wait for the next.
 pub(super) const WINDOW: usize = 1024;
 
@@ -39,7 +36,9 @@ pub(super) struct Plan {
     pub(super) work: Work,
     pub(super) padded: bool,
     pub(super) closed: Close,
+    /// The first deadline, and when the run must be over for all to be in time.
     pub(super) deadline: Instant,
+    pub(super) back: Instant,
 }
 
 impl Plan {
@@ -67,20 +66,18 @@ impl Scope<'_> {
     pub(super) fn is_in_time(&self, plan: &Plan) -> bool {
         let Some(run) = self.cost.predict(plan.work) else { return true };
         let now = self.moment.now;
-        !self.cost.is_fresh(trusted_for(run), now) || self.makes_it(plan.deadline, run)
+        !self.cost.is_fresh(trusted_for(run), now) || self.moment.now + run <= plan.back
     }
 
-    /// Rows that are worth to be run together: beyond them none gets cheaper, and all wait longer for their answers
-    /// while other instances have nothing to do.
+    /// Rows that are worth to be run together, and for which the slot has room.
     pub(super) fn worth(&self, lane: &Lane, level: usize) -> Option<usize> {
         let first = lane.from(level).next()?;
-        let worth = if self.sizes.allowed.is_empty() { self.cost.worth(first.work(), BESIDE) } else { usize::MAX };
-        Some(self.limit().min(worth))
+        Some(self.room.min(self.sizes.worth(self.cost, first.work())))
     }
 
     /// Whether a call is answered in time that is run now for so long.
-    fn makes_it(&self, deadline: Instant, run: Duration) -> bool {
-        self.moment.now + run + self.moment.margin <= deadline
+    fn makes_it(&self, waiting: &Waiting, run: Duration) -> bool {
+        self.moment.now + run <= waiting.back_by(self.moment.margin)
     }
 
     /// The largest batch, of `limit` rows or half of that or half again, that can be filled with calls that are all in
@@ -90,7 +87,7 @@ impl Scope<'_> {
         sizes.into_iter().find(|rows| {
             let elements = plan.work.elements / plan.work.rows.max(1) * rows;
             let Some(run) = self.cost.predict(Work { rows: *rows, elements, ..plan.work }) else { return true };
-            let in_time = lane.from(level).take(WINDOW).filter(|waiting| self.makes_it(waiting.deadline, run));
+            let in_time = lane.from(level).take(WINDOW).filter(|waiting| self.makes_it(waiting, run));
             in_time.map(|waiting| waiting.rows).sum::<usize>() >= *rows
         })
     }
@@ -114,7 +111,7 @@ impl Scope<'_> {
 
     fn together(&self, lane: &Lane, level: usize, most: usize, limit: usize, own: Option<u64>) -> Option<Plan> {
         let mut choice = Choice { own, limit, most, calls: 0, rows: 0, full: false };
-        let (mut elements, mut padded_elements, mut bytes, mut deadline, mut shapes) = (0, 0, 0usize, None, None);
+        let (mut elements, mut padded_elements, mut bytes, mut times, mut shapes) = (0, 0, 0usize, None, None);
         let mut fills = true;
         for waiting in lane.from(level).take(WINDOW) {
             match choice.look(waiting) {
@@ -126,11 +123,14 @@ impl Scope<'_> {
             elements += waiting.elements;
             padded_elements += waiting.padded_elements;
             bytes = bytes.saturating_add(waiting.padded_bytes());
-            deadline = Some(deadline.map_or(waiting.deadline, |earliest: Instant| earliest.min(waiting.deadline)));
+            let own_times = (waiting.deadline, waiting.back_by(self.moment.margin));
+            times = Some(times.map_or(own_times, |(deadline, back): (Instant, Instant)| {
+                (deadline.min(own_times.0), back.min(own_times.1))
+            }));
             let (shape, mixed) = shapes.unwrap_or((waiting.own_shape, false));
             shapes = Some((shape, mixed || shape != waiting.own_shape));
         }
-        let (shape, padded) = shapes?;
+        let ((shape, padded), (deadline, back)) = (shapes?, times?);
         let rows = if fills { self.sizes.run_at(choice.rows) } else { choice.rows };
         let (shape, elements) = if padded { (lane.shape, padded_elements) } else { (shape, elements) };
         let work = Work { shape, rows, elements: elements / choice.rows.max(1) * rows };
@@ -140,7 +140,7 @@ impl Scope<'_> {
             (false, false) => Close::SlotFree,
         };
         let Choice { calls, rows, .. } = choice;
-        Some(Plan { own, calls, rows, bytes, work, padded, closed, deadline: deadline? })
+        Some(Plan { own, calls, rows, bytes, work, padded, closed, deadline, back })
     }
 }
 

@@ -127,12 +127,13 @@ impl Queue {
     }
 
     /// Whether a call that came last would be answered too late if what waits takes so long.
-    pub(super) fn is_hopeless(&self, waiting: &Waiting, wait: Duration, now: Instant) -> bool {
-        let rows = waiting.rows.max((self.rows + waiting.rows).min(self.sizes.max));
+    pub(super) fn is_hopeless(&self, waiting: &Waiting, wait: Duration, moment: &Moment) -> bool {
+        let worth = self.sizes.worth(&self.cost, waiting.work());
+        let rows = waiting.rows.max((self.rows + waiting.rows).min(worth));
         let elements = waiting.elements / waiting.rows.max(1) * rows;
         let Some(run) = self.cost.predict(Work { rows, elements, ..waiting.work() }) else { return false };
-        let trusted = self.cost.is_fresh(trusted_for(run), now);
-        trusted && now + wait + run > waiting.deadline && self.is_last(waiting.order)
+        let trusted = self.cost.is_fresh(trusted_for(run), moment.now);
+        trusted && moment.now + wait + run > waiting.back_by(moment.margin) && self.is_last(waiting.order)
     }
 
     /// Whether nothing that waits is due later than `order`.

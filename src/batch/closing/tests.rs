@@ -205,6 +205,17 @@ fn the_margin_is_kept_when_a_batch_is_closed() {
 }
 
 #[test]
+fn however_wide_the_margin_a_call_has_three_quarters_of_its_time() {
+    let goes = |deadline| {
+        let mut tried = Tried::of(8).due([deadline]).learnt(10, 1);
+        tried.moment.margin = MS(1000);
+        tried.close().0.is_some()
+    };
+    assert!(goes(16));
+    assert!(!goes(12));
+}
+
+#[test]
 fn what_was_learnt_long_ago_turns_nobody_away() {
     let long = trusted_for(MS(11)).as_millis() as u64;
     let mut tried = Tried::of(8).due([long + 6]).learnt(10, 1).at(long + 1);

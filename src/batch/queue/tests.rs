@@ -329,7 +329,7 @@ fn a_call_that_may_be_last_is_hopeless_only_if_what_waits_takes_too_long() {
     (0..8).for_each(|_| tried.push(&Call { deadline: 100, ..Call::default() }));
     let (start, hopeless) = (tried.room.start, |tried: &Tried, deadline, wait| {
         let (_, waiting) = tried.room.waiting(&Call { deadline, ..Call::default() });
-        tried.queue.is_hopeless(&waiting, MS(wait), tried.room.start)
+        tried.queue.is_hopeless(&waiting, MS(wait), &moment(tried.room.start))
     });
     assert!(!hopeless(&tried, 100, 1000), "nothing was learnt yet");
     let shape = tried.waiting[0].alike.shape();
@@ -339,4 +339,18 @@ fn a_call_that_may_be_last_is_hopeless_only_if_what_waits_takes_too_long() {
     assert!(!hopeless(&tried, 100, 90));
     assert!(hopeless(&tried, 100, 91));
     assert!(!hopeless(&tried, 99, 99), "one that is due earlier does not wait for the others");
+}
+
+#[test]
+fn a_call_is_taken_to_run_with_as_many_as_are_worth_it_and_not_with_all_that_may() {
+    let mut tried = Tried::of(rules(&plain(), 32));
+    (0..31).for_each(|_| tried.push(&Call { deadline: 100, ..Call::default() }));
+    let shape = tried.waiting[0].alike.shape();
+    for rows in [1, 4, 1, 4] {
+        tried.queue.cost().learn(Work { shape, rows, elements: rows * 4 }, MS(10 * rows as u64), tried.room.start);
+    }
+    // Rows cost 10 ms each in any company, so that no more than two are run together.
+    let (_, waiting) = tried.room.waiting(&Call { deadline: 100, ..Call::default() });
+    assert!(!tried.queue.is_hopeless(&waiting, MS(80), &moment(tried.room.start)));
+    assert!(tried.queue.is_hopeless(&waiting, MS(81), &moment(tried.room.start)));
 }
