@@ -23,6 +23,7 @@ use super::phase::{Phase, PhaseWatch};
 use super::preface;
 use crate::config::Http2;
 use crate::infer::Infer;
+use crate::wire::gather::gather;
 
 /// At most so many streams that were reset before they were accepted (rapid reset, CVE-2023-44487); h2's own default.
 const MAX_PENDING_RESETS: usize = 20;
@@ -57,12 +58,21 @@ pub(super) fn http2(rules: &Http2) -> http2::Builder<TokioExecutor> {
 }
 
 /// Serves a connection to its end.
-pub(super) async fn serve<T, S>(stream: T, front: Arc<Front<S>>, rules: &Http2, mut phase: PhaseWatch)
+pub(super) async fn serve<T, S>(stream: T, front: Arc<Front<S>>, rules: &Http2, phase: PhaseWatch)
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Infer,
 {
     let Some(stream) = in_time(preface::read(stream), rules, phase.clone()).await else { return };
+    let (stream, turns) = gather(stream);
+    turns.of(converse(stream, front, rules, phase)).await;
+}
+
+async fn converse<T, S>(stream: T, front: Arc<Front<S>>, rules: &Http2, mut phase: PhaseWatch)
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Infer,
+{
     let activity = Arc::new(Activity::new());
     let service = Answering { front, activity: activity.clone() };
     let mut connection = pin!(http2(rules).serve_connection(TokioIo::new(stream), service));

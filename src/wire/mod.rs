@@ -3,6 +3,8 @@
 
 mod binary;
 mod elements;
+/// Writes gathered into few system calls.
+pub mod gather;
 mod message;
 /// The Open Inference Protocol's hot messages.
 pub mod oip;

@@ -23,6 +23,7 @@ use super::pings::Pings;
 use super::{Endpoint, Rules};
 use crate::balance::now;
 use crate::tensor::Rope;
+use crate::wire::gather::{Gathering, gather};
 
 /// Frames that a backend may send, the same as ours take.
 const MAX_FRAME: u32 = 1 << 20;
@@ -75,7 +76,7 @@ impl Connection {
         let rules = endpoint.rules.clone();
         let dialled = timeout(rules.connect_timeout, async {
             let pulse = Pulse::new();
-            let stream = Heard { inner: to.connect().await?, pulse: pulse.clone() };
+            let (stream, turns) = gather(Heard { inner: to.connect().await?, pulse: pulse.clone() });
             let (stream_window, window) = rules.windows;
             let mut builder = client::Builder::new();
             builder
@@ -84,12 +85,16 @@ impl Connection {
                 .initial_connection_window_size(window)
                 .max_frame_size(MAX_FRAME)
                 .max_header_list_size(MAX_HEADERS);
-            let (requests, mut connection) = builder.handshake(stream).await.map_err(io::Error::other)?;
-            // A kernel accepts connections also for a process that is frozen; only its SETTINGS say that it is there.
-            heard(&mut connection, &pulse).await?;
-            Ok::<_, io::Error>((requests, connection, pulse))
+            let shaken = turns.of(async {
+                let (requests, mut connection) = builder.handshake(stream).await.map_err(io::Error::other)?;
+                // A kernel accepts connections also for a process that is frozen; only its SETTINGS say that it is there.
+                heard(&mut connection, &pulse).await?;
+                Ok::<_, io::Error>((requests, connection))
+            });
+            let (requests, connection) = shaken.await?;
+            Ok::<_, io::Error>((requests, connection, turns, pulse))
         });
-        let (requests, connection, pulse) = match dialled.await {
+        let (requests, connection, turns, pulse) = match dialled.await {
             Ok(Ok(dialled)) => dialled,
             Ok(Err(error)) => return Err(error.to_string()),
             Err(_) => return Err(format!("no connection within {:?}", endpoint.rules.connect_timeout)),
@@ -104,7 +109,7 @@ impl Connection {
             vitals: endpoint.vitals.clone(),
         });
         let driven = Driven { shared: shared.clone(), requests: requests.clone(), rules: endpoint.rules.clone() };
-        let driver = tokio::spawn(async move { ended(driven.drive(connection).await) });
+        let driver = tokio::spawn(async move { ended(turns.of(driven.drive(connection)).await) });
         Ok(Connection { requests, shared, driver })
     }
 
@@ -145,7 +150,7 @@ impl Connection {
 }
 
 /// Reads and writes until the first byte has come.
-async fn heard(connection: &mut client::Connection<Heard, Bytes>, pulse: &Pulse) -> io::Result<()> {
+async fn heard(connection: &mut client::Connection<Gathering<Heard>, Bytes>, pulse: &Pulse) -> io::Result<()> {
     let mut connection = Pin::new(connection);
     std::future::poll_fn(|cx| match connection.as_mut().poll(cx) {
         Poll::Ready(Ok(())) => Poll::Ready(Err(io::Error::other(CLOSED))),
@@ -258,7 +263,7 @@ struct Driven {
 
 impl Driven {
     /// Reads and writes until it ends; says why it did.
-    async fn drive(self, mut connection: client::Connection<Heard, Bytes>) -> End {
+    async fn drive(self, mut connection: client::Connection<Gathering<Heard>, Bytes>) -> End {
         let ping = connection.ping_pong().expect("it is taken once");
         let end = tokio::select! {
             ended = connection => match ended {
