@@ -107,8 +107,11 @@ impl<S: Infer> Calls<S> {
         let answer = metadata.answer_encoding.deflated(answer).await;
         let now = Instant::now();
         timeline.end(Stage::Encode, now);
-        let load = self.rules.load_report.then_some(load);
-        Ok(Answer::ok(answer, trailers(timeline, now, load), metadata.answer_encoding, taken))
+        let mut trailers = trailers(timeline, now);
+        if self.rules.load_report {
+            report(&mut trailers, &load, metadata);
+        }
+        Ok(Answer::ok(answer, trailers, metadata.answer_encoding, taken))
     }
 
     /// One message to its answer, in the protocol's form.
@@ -159,17 +162,21 @@ fn ended(entry: Entry, answer: Result<Response<Answer>>) -> Response<Answer> {
     answer.unwrap_or_else(Answer::failed)
 }
 
-/// The trailers of a call that went well and ended at `now`: its status, where its time went, and where it is wanted how
-/// busy its model is.
-fn trailers(timeline: &Timeline, now: Instant, load: Option<LoadReport>) -> HeaderMap {
+/// The trailers of a call that went well and ended at `now`: its status, and where its time went.
+fn trailers(timeline: &Timeline, now: Instant) -> HeaderMap {
     let mut trailers = status::ok_trailers();
     if let Ok(timing) = HeaderValue::from_maybe_shared(timing::server_timing(timeline, now)) {
         trailers.insert(SERVER_TIMING, never_indexed(timing));
     }
-    if let Some(Ok(report)) = load.map(|load| HeaderValue::from_maybe_shared(Bytes::from(orca::trailer(&load)))) {
+    trailers
+}
+
+/// Says how busy the model is; all that is known of it only to those who plan with it.
+fn report(trailers: &mut HeaderMap, load: &LoadReport, metadata: &Metadata) {
+    let report = if metadata.origin.is_some() { orca::trailer(load) } else { orca::short_trailer(load) };
+    if let Ok(report) = HeaderValue::from_maybe_shared(Bytes::from(report)) {
         trailers.insert(LOAD_REPORT, never_indexed(report));
     }
-    trailers
 }
 
 /// No value comes twice, so that none should push others out of the connection's table of headers.

@@ -3,39 +3,57 @@
 
 use std::time::Duration;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use bytestring::ByteString;
+use smallvec::SmallVec;
 
 use super::binary;
-use super::protobuf::{Fields, Value, put_bytes, put_head};
+use super::protobuf::{Fields, Value};
 use crate::infer::LoadReport;
 
 /// The trailer that carries a report with an answer.
 pub const TRAILER: &str = "endpoint-load-metrics-bin";
 
-/// The report as the value of [`TRAILER`].
+/// The report as the value of [`TRAILER`] for a caller that is a gateway.
 ///
 /// `application_utilization` is the part of the instances that run. `named_metrics`, all with the prefix `infergate.`:
 /// `waiting` (rows along the batch axis of the calls that wait), `running` and `free_slots` (instances), and in seconds
 /// `wait` (what a call that comes now is predicted to wait), `execution` (of this batch), `run` and `row` (what a run and
-/// each row in it are predicted to take); `gateways` (that have lately called the model here).
+/// each row in it are predicted to take); `gateways` (that have lately called the model here). Those that are 0 are left
+/// out, but `free_slots`: a report comes with every answer, and what is in it is paid for by each of them.
 pub fn trailer(load: &LoadReport) -> String {
-    let mut message = BytesMut::new();
+    let mut message = Text::new();
+    named(&mut message, "infergate.free_slots", f64::from(load.free_slots));
     for (name, value) in [
         ("infergate.waiting", f64::from(load.waiting)),
         ("infergate.running", f64::from(load.running)),
-        ("infergate.free_slots", f64::from(load.free_slots)),
         ("infergate.wait", load.wait.as_secs_f64()),
         ("infergate.execution", load.execution.as_secs_f64()),
         ("infergate.run", load.run.as_secs_f64()),
         ("infergate.row", load.row.as_secs_f64()),
         ("infergate.gateways", f64::from(load.gateways)),
     ] {
-        named(&mut message, name, value);
+        if value != 0.0 {
+            named(&mut message, name, value);
+        }
     }
-    let instances = f64::from(load.running) + f64::from(load.free_slots);
-    double(&mut message, 9, if instances > 0.0 { f64::from(load.running) / instances } else { 0.0 });
+    utilization(&mut message, load);
     binary::encode(&message)
+}
+
+/// The report for any other caller: only what weighted round robin (gRFC A58) reads of it, `application_utilization`.
+pub fn short_trailer(load: &LoadReport) -> String {
+    let mut message = Text::new();
+    utilization(&mut message, load);
+    binary::encode(&message)
+}
+
+/// A message in the making; the longest report finds room in it.
+type Text = SmallVec<[u8; 256]>;
+
+fn utilization(out: &mut Text, load: &LoadReport) {
+    let instances = f64::from(load.running) + f64::from(load.free_slots);
+    double(out, 9, if instances > 0.0 { f64::from(load.running) / instances } else { 0.0 });
 }
 
 /// Predictions are cut to this, so that whoever adds them to a time of day need not fear for it.
@@ -98,19 +116,18 @@ fn seconds(value: f64) -> Option<Duration> {
     (value.is_finite() && value >= 0.0).then(|| Duration::from_secs_f64(value.min(LONGEST.as_secs_f64())))
 }
 
-/// Writes an entry of `map<string, double> named_metrics = 8`.
-fn named(out: &mut BytesMut, name: &str, value: f64) {
-    let mut entry = BytesMut::new();
-    put_bytes(&mut entry, 1, name.as_bytes());
-    double(&mut entry, 2, value);
-    put_head(out, 8, entry.len());
-    out.extend_from_slice(&entry);
+/// Writes an entry of `map<string, double> named_metrics = 8`. Names are short, so that each length is one byte.
+fn named(out: &mut Text, name: &str, value: f64) {
+    let name_len = name.len() as u8;
+    out.extend_from_slice(&[8 << 3 | 2, name_len + 11, 1 << 3 | 2, name_len]);
+    out.extend_from_slice(name.as_bytes());
+    double(out, 2, value);
 }
 
 /// A double is written also where it is 0, which reads the same.
-fn double(out: &mut BytesMut, number: u8, value: f64) {
-    out.put_u8(number << 3 | 1);
-    out.put_f64_le(value);
+fn double(out: &mut Text, number: u8, value: f64) {
+    out.push(number << 3 | 1);
+    out.extend_from_slice(&value.to_le_bytes());
 }
 
 #[cfg(test)]
@@ -146,7 +163,9 @@ mod tests {
         assert_eq!(read.named_metrics["infergate.waiting"], 7.0);
         assert_eq!(read.named_metrics["infergate.wait"], 0.02);
         assert_eq!(read.named_metrics["infergate.row"], 0.00005);
-        assert_eq!(read.named_metrics.len(), 8);
+        assert_eq!(read.named_metrics.len(), 5, "what is 0 is left out");
+        let short = OrcaLoadReport::decode(binary::decode(short_trailer(&load).as_bytes()).unwrap()).unwrap();
+        assert_eq!((short.application_utilization, short.named_metrics.len()), (0.75, 0));
     }
 
     fn duration() -> impl Strategy<Value = Duration> {

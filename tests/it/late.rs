@@ -151,20 +151,23 @@ async fn a_worker_says_how_many_gateways_call_it_and_a_gateway_what_it_has_to_gi
     let worker = worker(rows(&gate)).await;
     let (one, through_one) = gateway(&worker).await;
     let (other, through_other) = gateway(&worker).await;
-    let report = async |raw: &Raw| {
-        let answer = raw.call(INFER, &[], framed(&call(&[1.0]))).await;
-        orca::read(answer.get("endpoint-load-metrics-bin").unwrap()).unwrap()
+    let answer = async |raw: &Raw, caller: &[(&str, &str)]| {
+        let answer = raw.call(INFER, caller, framed(&call(&[1.0]))).await;
+        orca::read(answer.get("endpoint-load-metrics-bin").unwrap())
     };
+    // As a third one, since only gateways are told.
+    let report = async |raw: &Raw| answer(raw, &[("infergate-gateway", "3")]).await.unwrap();
     let direct = worker.raw().await;
-    assert_eq!(report(&direct).await.gateways, 0);
-    report(&through_one).await;
+    assert_eq!(answer(&direct, &[]).await, None);
     assert_eq!(report(&direct).await.gateways, 1);
-    report(&through_other).await;
+    report(&through_one).await;
     assert_eq!(report(&direct).await.gateways, 2);
-    // Nobody in front of it is a gateway, and it knows of one instance behind it.
+    report(&through_other).await;
+    assert_eq!(report(&direct).await.gateways, 3);
+    // Of the gateways only this one calls it, and it knows of one instance behind it.
     let own = async || {
         let report = report(&through_one).await;
-        assert_eq!(report.gateways, 0);
+        assert_eq!(report.gateways, 1);
         report.free_slots + report.running == 1
     };
     eventually("it has looked at its endpoints", own).await;
