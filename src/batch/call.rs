@@ -13,9 +13,9 @@ use super::shape::{Alike, Measured, Shaper};
 use crate::error::{Error, Result};
 use crate::infer::{InferRequest, Interest, Member, Outcome, Parameter, Parameters, Stage, Timeline};
 
-/// How much earlier than its caller's deadline an answer should be ready, or the fiftieth part of the call's time where
+/// How much earlier than its caller's deadline an answer should be ready, or the twenty-fifth part of the call's time where
 /// that is less: the caller counts the way to it, too.
-const WAY_BACK: Duration = Duration::from_millis(1);
+const WAY_BACK: Duration = Duration::from_millis(2);
 
 /// What a call asks of the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,7 +143,7 @@ fn waiting(request: InferRequest, measured: Measured, times: Times, reply: Reply
     let Measured { alike, rows, merges, elements, padded_elements, own_shape, sizes } = measured;
     let Times { level, arrived, due, order } = times;
     let (bytes, deadline) = (request.bytes(), request.deadline());
-    let way_back = WAY_BACK.min(deadline.saturating_duration_since(arrived) / 50);
+    let way_back = WAY_BACK.min(deadline.saturating_duration_since(arrived) / 25);
     let deadline = deadline.checked_sub(way_back).unwrap_or(deadline);
     let waiting = Waiting {
         request: Box::new(request),
