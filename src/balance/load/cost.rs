@@ -63,9 +63,12 @@ impl Load {
         if !self.reports() || self.is_on_trial() {
             return self.cost_by_round_trip(now);
         }
-        let (completion, beside) = (self.completion(rows, now), self.overdue(now) + self.failing.at(now));
-        let idle = if self.calls() == 0 { now.saturating_sub(self.heard.load(Relaxed)) } else { 0 };
-        Cost { known: completion + beside, doubted: completion * kept(idle) + beside }
+        let completion = self.completion(rows, now);
+        if self.calls() > 0 {
+            return (completion + self.overdue(now) + self.failing.at(now)).into();
+        }
+        let (idle, failures) = (now.saturating_sub(self.heard.load(Relaxed)), self.failing.at(now));
+        Cost { known: completion + failures, doubted: completion * kept(idle) + failures }
     }
 
     /// What a call costs by the peaks of the round trip, which are less the longer ago they were, and by what is in

@@ -36,14 +36,14 @@ impl Workers {
     }
 
     /// A call that is sent now: where, and when its answer comes with which report.
-    fn send(&mut self, first_of_all: Duration) -> (usize, Instant, Sent, LoadReport) {
+    fn send(&mut self, cold: fn(usize) -> Duration) -> (usize, Instant, Sent, LoadReport) {
         let to = picked(&self.picker, &self.fleet, &[], self.now, &mut self.rng).unwrap();
         let sent = self.fleet[to].load.start(1, self.now);
         // Runs of one size differ by a tenth, and the ways by some tens of microseconds.
         let mut run = self.run[to].mul_f64(0.95 + 0.1 * self.rng.f64());
         let mut way = WAY + Duration::from_micros(self.rng.u64(..40));
         if self.ran[to].0 == 0 {
-            (run, way) = (run + first_of_all, way + first_of_all);
+            (run, way) = (run + cold(to), way + cold(to));
         }
         let ends = self.taken[to].max(self.now + way / 2) + run;
         self.taken[to] = ends;
@@ -59,9 +59,9 @@ impl Workers {
         self.fleet[to].load.end(sent, Outcome::Answered(self.reports.then_some(&report)), at);
     }
 
-    /// So many calls one after the other with a pause between them: how many each endpoint gets. The first run of
-    /// endpoint 0 takes longer by `cold`, as does the way there and back.
-    fn one_by_one(&mut self, calls: usize, pause: Duration, cold: Duration) -> Vec<usize> {
+    /// So many calls one after the other with a pause between them: how many each endpoint gets. The first runs of
+    /// endpoints take longer by `cold`, as do the first ways there and back.
+    fn one_by_one(&mut self, calls: usize, pause: Duration, cold: fn(usize) -> Duration) -> Vec<usize> {
         let mut counts = vec![0; self.fleet.len()];
         for _ in 0..calls {
             let call = self.send(cold);
@@ -80,7 +80,7 @@ impl Workers {
             let (over, rest): (Vec<_>, Vec<_>) = flying.into_iter().partition(|(_, at, ..)| *at <= self.now);
             over.into_iter().for_each(|call| self.end(call));
             flying = rest;
-            let call = self.send(Duration::ZERO);
+            let call = self.send(WARM);
             counts[call.0] += 1;
             flying.push(call);
             self.now += gap;
@@ -90,38 +90,43 @@ impl Workers {
 }
 
 const MILLIS: fn(u64) -> Duration = Duration::from_millis;
+const WARM: fn(usize) -> Duration = |_| Duration::ZERO;
+const COLD: fn(usize) -> Duration = |_| MILLIS(80);
+const FIRST_COLD: fn(usize) -> Duration = |index| if index == 0 { MILLIS(80) } else { Duration::ZERO };
 
 #[test]
-fn equal_endpoints_get_equal_shares_one_call_after_another_although_each_began_slowly() {
-    for (endpoints, reports) in [(2, true), (3, true), (5, true), (3, false)] {
+fn equal_endpoints_get_equal_shares_one_call_after_another_although_some_began_slowly() {
+    for (endpoints, reports, cold) in
+        [(2, true, COLD), (3, true, COLD), (3, true, FIRST_COLD), (5, true, FIRST_COLD), (3, false, COLD)]
+    {
         let mut workers = Workers { reports, ..Workers::new(&vec![3000; endpoints]) };
         // Without reports there is nothing to tell an outlier from a slow endpoint but time.
         let pause = if reports { Duration::ZERO } else { MILLIS(500) };
-        let counts = workers.one_by_one(60 * endpoints, pause, MILLIS(80));
+        let counts = workers.one_by_one(60 * endpoints, pause, cold);
         assert!(counts.iter().all(|count| (35..=85).contains(count)), "{reports} {counts:?}");
     }
 }
 
 #[test]
 fn of_three_one_of_which_is_slow_the_two_others_get_about_as_much() {
-    let counts = Workers::new(&[3000, 12_000, 3000]).one_by_one(600, Duration::ZERO, MILLIS(50));
+    let counts = Workers::new(&[3000, 12_000, 3000]).one_by_one(600, Duration::ZERO, COLD);
     assert!(counts[1] <= 600 / 50 && counts[0].abs_diff(counts[2]) < 80, "{counts:?}");
 }
 
 #[test]
 fn an_endpoint_that_was_slow_and_has_not_been_called_for_ten_seconds_is_tried_again() {
     let mut workers = Workers::new(&[3000, 3000, 7500]);
-    let before = workers.one_by_one(500, MILLIS(10), Duration::ZERO);
+    let before = workers.one_by_one(500, MILLIS(10), WARM);
     assert!(before[2] <= 4, "{before:?}");
     workers.run[2] = MILLIS(3);
-    let after = workers.one_by_one(1500, MILLIS(10), Duration::ZERO);
+    let after = workers.one_by_one(1500, MILLIS(10), WARM);
     assert!(after[2] > 100, "{after:?}");
 }
 
 #[test]
 fn a_slow_endpoint_still_gets_little() {
     // One call after the other for some minutes.
-    let counts = Workers::new(&[3000, 3000, 60_000]).one_by_one(6000, MILLIS(20), Duration::ZERO);
+    let counts = Workers::new(&[3000, 3000, 60_000]).one_by_one(6000, MILLIS(20), WARM);
     assert!(counts[2] <= 6000 / 100, "{counts:?}");
 }
 
