@@ -153,3 +153,22 @@ fn an_endpoint_that_is_back_gets_one_call_until_it_has_answered_however_often_it
         fleet[0].load.end(sent, Outcome::Failed { penalty: Duration::from_secs(5) }, later);
     }
 }
+
+#[test]
+fn no_call_leaves_its_zone_to_find_out_whether_a_far_endpoint_is_still_as_slow() {
+    let zero = Instant::now();
+    let (near, far) = (fleet(3, zero), fleet(3, zero));
+    let report = LoadReport { running: 1, execution: MILLIS(40), run: MILLIS(40), ..LoadReport::default() };
+    let later = zero + Duration::from_secs(60);
+    for (endpoints, at) in [(&near, later), (&far, zero)] {
+        for (endpoint, call) in endpoints.iter().flat_map(|endpoint| [(endpoint, 0), (endpoint, 1)]) {
+            let sent = endpoint.load.start(1, at + call * MILLIS(40));
+            endpoint.load.end(sent, Outcome::Answered(Some(&report)), at + (call + 1) * MILLIS(40));
+        }
+    }
+    let (picker, mut rng) = (picker(Policy::ExpectedCompletion), Rng::with_seed(1));
+    for _ in 0..50 {
+        let picked = picker.pick(&near, &far, |_| false, 1, later + MILLIS(80), &mut rng).unwrap();
+        assert!(near.iter().any(|endpoint| std::ptr::eq(endpoint, picked)));
+    }
+}
