@@ -70,6 +70,9 @@ fn busy(binding: Binding, index: usize, zero: Instant) -> (Load, Vec<Sent>) {
         gateways: 2,
         ..LoadReport::default()
     };
+    // A first answer says little.
+    let sent = load.start(1, zero);
+    load.end(sent, Outcome::Answered(None), zero);
     let sent = load.start(1, zero);
     load.end(sent, Outcome::Answered(Some(&report)), zero + millis(9));
     let sent = (0..index % 4).map(|_| load.start(1, zero + millis(10))).collect();

@@ -9,7 +9,8 @@ const DECAY: f64 = 10e9;
 const SHARE: f64 = 1.0 / 16.0;
 
 /// What is left of a weight after so long.
-fn kept(nanos: u64) -> f64 {
+#[inline]
+pub(super) fn kept(nanos: u64) -> f64 {
     let age = nanos as f64 / DECAY;
     // On the path of a pick: an exponential only where the straight line is off by more than 1 in 10 000.
     if age < 0.014 { 1.0 - age } else { (-age).exp() }

@@ -2,34 +2,34 @@
 //! answer move without a lock. Read while it is moved it is a mixture of two moments, which misleads one pick at most.
 //!
 //! `outlook` predicts from what the endpoint reports, `average` measures where it reports nothing, `surprise` says
-//! whether predictions are any good, `seat` is how all of it looks to a plan.
+//! whether predictions are any good, `trial` whether anything is known since it was connected; `cost` is how all of it
+//! looks to a picker, `seat` how to a plan.
 
 mod average;
+mod cost;
 mod learn;
 mod outlook;
 mod seat;
 mod surprise;
 #[cfg(test)]
 mod tests;
+mod trial;
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use average::{Failing, PeakAverage};
+pub(super) use cost::Cost;
 pub use outlook::Line;
 use outlook::Outlook;
 use surprise::Surprise;
+use trial::Trial;
 
 use crate::infer::LoadReport;
 
 /// Answers in a row without a report after which an endpoint is taken for one that makes none. Some are lost without
 /// that, as where what is between cuts trailers off.
 const SILENT: u32 = 64;
-/// What a call costs in nanoseconds where nothing is known of an endpoint but that it owes an answer: more than any
-/// that is known, so that one call finds out (Finagle does the same).
-const UNKNOWN: f64 = 1e9;
-/// An endpoint fails that costs its callers so many nanoseconds on average: a fiftieth of all calls at a penalty of 5 s.
-const FAILS: f64 = 100e6;
 
 /// When a gateway decides which endpoint gets a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,6 +104,7 @@ pub struct Load {
     one_way: AtomicU64,
     /// Until when reports are not believed.
     doubted: AtomicU64,
+    trial: Trial,
     surprise: Surprise,
     failing: Failing,
     round_trip: PeakAverage,
@@ -130,6 +131,7 @@ impl Load {
             patience: AtomicU64::new(0),
             one_way: AtomicU64::new(0),
             doubted: AtomicU64::new(0),
+            trial: Trial::default(),
             surprise: Surprise::default(),
             failing: Failing::default(),
             round_trip: PeakAverage::default(),
@@ -143,8 +145,10 @@ impl Load {
 
     /// It was lost and is back: what is behind the connection may be another process, or is so over another way. What it
     /// failed and how long it took say nothing any more; otherwise it would get no calls for most of a minute while the
-    /// others drown. One that fails again is for its breaker.
+    /// others drown. One that fails again is for its breaker. It begins small: until it has answered, pickers give it one
+    /// call at a time, however often it comes back.
     pub fn begin_anew(&self) {
+        self.trial.begin();
         self.round_trip.forget();
         self.failing.forget();
     }
@@ -152,7 +156,9 @@ impl Load {
     /// A call of so many rows is sent now.
     pub fn start(&self, rows: u32, now: Instant) -> Sent {
         let at = self.nanos(now);
-        let predicted = if self.reports() { self.completion(rows, at) as f32 } else { 0.0 };
+        // A prediction from a first answer alone says how long it took to begin.
+        let is_predicted = self.reports() && self.trial.is_over();
+        let predicted = if is_predicted { self.completion(rows, at) as f32 } else { 0.0 };
         self.rows.fetch_add(rows, Relaxed);
         if self.calls.fetch_add(1, Relaxed) == 0 {
             self.heard.store(at, Relaxed);
@@ -196,6 +202,9 @@ impl Load {
         match outcome {
             Outcome::Answered(report) => {
                 self.heard.store(at, Relaxed);
+                if self.trial.answered(sent.at, at) {
+                    self.round_trip.forget();
+                }
                 self.round_trip.add(took as f64, at);
                 self.failing.add(0.0, at);
                 if sent.predicted > 0.0 {
@@ -212,51 +221,6 @@ impl Load {
             }
             Outcome::Abandoned => self.round_trip.at_least(took as f64, at),
         }
-    }
-
-    /// When a call of so many rows would be answered that is sent now, as far as can be told, counted from now; with
-    /// what failures there cost on average.
-    pub fn predicted(&self, rows: u32, now: Instant) -> Duration {
-        let at = self.nanos(now);
-        let nanos = if self.is_predictable_at(at) { self.cost(rows, at) } else { self.by_round_trip(at) };
-        Duration::from_nanos(nanos as u64)
-    }
-
-    /// Whether it reports, and its reports have led to predictions that are better than guesses.
-    pub fn is_predictable(&self, now: Instant) -> bool {
-        self.is_predictable_at(self.nanos(now))
-    }
-
-    #[inline]
-    fn is_predictable_at(&self, now: u64) -> bool {
-        self.reports() && !self.is_doubted(now) && !self.surprise.is_large()
-    }
-
-    /// Whether its round trips are all that is known of it, and are known. One that has only failed, or has not answered
-    /// yet, is set apart from all others on any scale.
-    #[inline]
-    pub(super) fn is_only_measured(&self, now: u64) -> bool {
-        !self.is_predictable_at(now) && self.round_trip.is_known() && self.failing.at(now) < FAILS
-    }
-
-    /// What a call costs by what was reported and sent, in nanoseconds; by the round trip where nothing was reported.
-    #[inline]
-    pub(super) fn cost(&self, rows: u32, now: u64) -> f64 {
-        match self.reports() {
-            true => self.completion(rows, now) + self.overdue(now) + self.failing.at(now),
-            false => self.by_round_trip(now),
-        }
-    }
-
-    /// What a call costs by the peaks of the round trip and by what is in flight, in nanoseconds.
-    pub(super) fn by_round_trip(&self, now: u64) -> f64 {
-        let calls = f64::from(self.calls.load(Relaxed));
-        let trip = match self.round_trip.at(now) {
-            Some(trip) => trip.max(self.quiet(now) as f64),
-            None if calls == 0.0 => 0.0,
-            None => UNKNOWN,
-        };
-        (trip + self.failing.at(now)) * (calls + 1.0)
     }
 
     #[inline]

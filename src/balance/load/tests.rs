@@ -209,6 +209,14 @@ fn runs_that_are_not_told_apart_yet_are_taken_to_be_as_the_last() {
 }
 
 #[test]
+fn an_endpoint_that_says_that_runs_take_longer_than_the_one_that_it_made_is_not_believed() {
+    // Its first run took long, and is part of the mean.
+    let slow = LoadReport { run: MILLIS(20), row: MILLIS(5), ..report(0) };
+    let endpoint = Endpoint::new(Binding::Early).reported(0, 5, &slow);
+    assert!(near(endpoint.predicted(10), MILLIS(5)), "{:?}", endpoint.predicted(10));
+}
+
+#[test]
 fn several_instances_take_what_waits_in_turn() {
     let busy = |running| LoadReport { running, ..report(16) };
     let one = Endpoint::new(Binding::Early).reported(0, 5, &busy(1));

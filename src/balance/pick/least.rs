@@ -1,7 +1,7 @@
 //! By calls in flight from here.
 
-use crate::balance::load::Load;
+use crate::balance::load::{Cost, Load};
 
-pub(super) fn cost(load: &Load, _rows: u32, _now: u64) -> f64 {
-    f64::from(load.calls())
+pub(super) fn cost(load: &Load, _rows: u32, _now: u64) -> Cost {
+    f64::from(load.calls()).into()
 }

@@ -1,6 +1,7 @@
 //! Which of several endpoints gets a call that goes out now. No state but a turn, no lock, nothing allocated: what is
 //! known of the endpoints is in their [`Load`]s.
 
+mod equals;
 mod ewma;
 mod expected;
 mod least;
@@ -16,12 +17,13 @@ use std::time::Instant;
 
 use fastrand::Rng;
 
+use equals::Tolerance;
 use sample::Sample;
 pub use slow_start::SlowStart;
 use turn::Turn;
 pub use zones::Zones;
 
-use super::load::Load;
+use super::load::{Cost, Load};
 
 /// An endpoint, as far as picking goes.
 pub trait Candidate {
@@ -36,7 +38,7 @@ pub trait Candidate {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Policy {
     /// Of three at random the one whose answer is predicted to come first, from the load that endpoints report; those
-    /// that report none are judged by their round trips.
+    /// that report none are judged by their round trips. Any of those that are predicted to take as long, or nearly.
     #[default]
     ExpectedCompletion,
     /// Of three at random the one with the least product of round trip (its peaks, decaying) and calls in flight.
@@ -106,27 +108,30 @@ impl Picker {
         let question = Question { rows, now, slow_start: &self.slow_start };
         let open = |candidate: &M| candidate.admits(now) && !excluded(candidate);
         match self.policy {
-            Policy::ExpectedCompletion => {
-                self.zones.nearer(near, far, |set| best(set, &open, &question, expected::scale, rng))
+            Policy::ExpectedCompletion => self
+                .zones
+                .nearer(near, far, |set| best(set, &open, &question, expected::scale, expected::TOLERANCE, rng)),
+            Policy::PeakEwma => {
+                self.zones.nearer(near, far, |set| best(set, &open, &question, |_, _| ewma::cost, Tolerance::NONE, rng))
             }
-            Policy::PeakEwma => self.zones.nearer(near, far, |set| best(set, &open, &question, |_, _| ewma::cost, rng)),
-            Policy::LeastRequest => {
-                self.zones.balanced(near, far, |set| best(set, &open, &question, |_, _| least::cost, rng))
-            }
+            Policy::LeastRequest => self
+                .zones
+                .balanced(near, far, |set| best(set, &open, &question, |_, _| least::cost, Tolerance::NONE, rng)),
             Policy::RoundRobin => self.turn.next(near, far, &open, &question, rng),
         }
     }
 }
 
 /// What a call of so many rows costs at an endpoint at that time, in nanoseconds from the endpoints' zero.
-type Cost = fn(&Load, u32, u64) -> f64;
+type Rate = fn(&Load, u32, u64) -> Cost;
 
 /// The cheapest of a few at random, with its cost, on the scale that is right for those few.
 fn best<'a, M: Candidate>(
     set: &'a [M],
     open: &impl Fn(&M) -> bool,
     question: &Question<'_>,
-    scale: impl Fn(&Sample<'a, M>, u64) -> Cost,
+    scale: impl Fn(&Sample<'a, M>, u64) -> Rate,
+    tolerance: Tolerance,
     rng: &mut Rng,
 ) -> Option<(&'a M, f64)> {
     let at = set.first()?.load().nanos(question.now);
@@ -137,16 +142,7 @@ fn best<'a, M: Candidate>(
         sample => sample,
     };
     let cost = scale(&sample, at);
-    let mut best: Option<(&'a M, f64)> = None;
-    for candidate in sample.iter() {
-        let cost = cost(candidate.load(), question.rows, at);
-        // Of equals the one that we gave less: a prediction cannot tell apart what nobody has used yet.
-        let better = best.is_none_or(|(other, least)| {
-            cost < least || (cost == least && candidate.load().calls() < other.load().calls())
-        });
-        if better {
-            best = Some((candidate, cost));
-        }
-    }
-    best
+    let cheapest = tolerance.cheapest(&sample, |candidate| cost(candidate.load(), question.rows, at), rng);
+    // Doubt makes no call leave its zone.
+    cheapest.map(|(candidate, cost)| (candidate, cost.known))
 }

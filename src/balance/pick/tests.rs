@@ -10,6 +10,8 @@ use super::*;
 use crate::balance::load::{Binding, Outcome, Sent};
 use crate::infer::LoadReport;
 
+mod shares;
+
 struct Endpoint {
     index: usize,
     load: Load,
@@ -36,12 +38,14 @@ fn picker(policy: Policy) -> Picker {
     Picker::new(policy, Zones::default(), SlowStart::default())
 }
 
-/// Lets an endpoint report that so much waits there.
+/// Lets an endpoint report that so much waits there, twice, as a first answer says little.
 fn busy(endpoint: &Endpoint, waiting: u32, now: Instant) {
     let millis = Duration::from_millis;
     let report = LoadReport { waiting, running: 1, run: millis(4), row: millis(1), ..LoadReport::default() };
-    let sent = endpoint.load.start(1, now);
-    endpoint.load.end(sent, Outcome::Answered(Some(&report)), now);
+    for _ in 0..2 {
+        let sent = endpoint.load.start(1, now);
+        endpoint.load.end(sent, Outcome::Answered(Some(&report)), now);
+    }
 }
 
 fn picked(picker: &Picker, near: &[Endpoint], far: &[Endpoint], now: Instant, rng: &mut Rng) -> Option<usize> {
