@@ -214,7 +214,7 @@ impl Inner {
             }
         });
         iter(asking).buffer_unordered(AT_ONCE).collect::<()>().await;
-        self.rebuild();
+        self.rebuild().await;
     }
 
     /// What endpoints serve that must be asked by name.
