@@ -146,8 +146,8 @@ impl Pool {
     }
 
     /// Exchanges its members. Calls in flight finish where they are.
-    pub fn exchange(&self, members: Members) {
-        self.members.store(Arc::new(members));
+    pub fn exchange(&self, members: impl Into<Arc<Members>>) {
+        self.members.store(members.into());
         self.tactics.bell.ring();
     }
 

@@ -61,21 +61,19 @@ impl Census {
         census
     }
 
-    /// Takes what a survey found. Whether anything is new.
-    pub(super) fn take(&mut self, taken: Taken) -> bool {
-        let before = self.clone();
+    /// With what a survey found.
+    pub(super) fn after(&self, taken: Taken) -> Census {
         match taken {
-            Taken::Index(census) => *self = census,
+            Taken::Index(census) => census,
             Taken::ByName(answers) => {
-                if !self.by_name {
-                    *self = Census { taken: true, by_name: true, ..Census::default() };
-                }
+                let asked = Census { taken: true, by_name: true, ..Census::default() };
+                let mut census = if self.by_name { self.clone() } else { asked };
                 for (told, is_ready) in answers {
-                    if is_ready { self.add(told) } else { self.remove(&told) }
+                    if is_ready { census.add(told) } else { census.remove(&told) }
                 }
+                census
             }
         }
-        *self != before
     }
 
     /// Whether it has models that it does not serve, or none at all: as long as a process loads its models.
@@ -110,24 +108,30 @@ mod tests {
         Told { name, version: version.to_string().parse().ok(), ready: true, reason: String::new(), mergeable: None }
     }
 
+    /// Whether anything is new.
+    fn take(census: &mut Census, taken: Taken) -> bool {
+        let next = census.after(taken);
+        std::mem::replace(census, next.clone()) != next
+    }
+
     #[test]
     fn what_was_learned_by_name_stays_until_its_endpoint_says_otherwise() {
         let mut census = Census::default();
-        assert!(census.take(Taken::ByName(vec![])), "that it is to be asked by name is new");
+        assert!(take(&mut census, Taken::ByName(vec![])), "that it is to be asked by name is new");
         census.add(told("learned-meanwhile", 1));
-        assert!(census.take(Taken::ByName(vec![(told("other", 1), true)])));
+        assert!(take(&mut census, Taken::ByName(vec![(told("other", 1), true)])));
         assert_eq!(census.models.len(), 2);
-        assert!(!census.take(Taken::ByName(vec![(told("other", 1), true), (told("nobody", 1), false)])));
-        assert!(census.take(Taken::ByName(vec![(told("other", 1), false)])));
+        assert!(!take(&mut census, Taken::ByName(vec![(told("other", 1), true), (told("nobody", 1), false)])));
+        assert!(take(&mut census, Taken::ByName(vec![(told("other", 1), false)])));
         assert_eq!(census.models.into_keys().map(|name| name.to_string()).collect::<Vec<_>>(), ["learned-meanwhile"]);
     }
 
     #[test]
     fn an_index_replaces_all_that_was_known() {
         let mut census = Census::default();
-        census.take(Taken::ByName(vec![(told("old", 1), true)]));
+        take(&mut census, Taken::ByName(vec![(told("old", 1), true)]));
         let entry = ModelIndex { name: "new".into(), version: "1".into(), state: "READY".into(), reason: "".into() };
-        assert!(census.take(Taken::Index(Census::of_index(vec![entry]))));
+        assert!(take(&mut census, Taken::Index(Census::of_index(vec![entry]))));
         assert!(!census.by_name && census.models.contains_key("new") && census.models.len() == 1);
     }
 }

@@ -60,7 +60,7 @@ pub struct ListedModel {
 
 impl Listed {
     pub(super) fn of(station: &Station, table: &Table, now: Instant) -> Listed {
-        let (backend, endpoint) = (&station.backend, station.endpoint());
+        let (backend, endpoint) = (station.backend(), station.endpoint());
         let (connection, lost) = match &*endpoint.connectivity().borrow() {
             Connectivity::Connected if endpoint.is_reachable() => ("connected", None),
             Connectivity::Connected => ("silent", None),

@@ -10,7 +10,7 @@ use futures_util::stream::iter;
 use tokio::sync::OnceCell;
 
 use super::Inner;
-use super::census::Told;
+use super::census::{Census, Told};
 use super::survey::is_ready;
 use crate::balance::endpoint::Endpoint;
 use crate::balance::now;
@@ -74,11 +74,13 @@ impl Inner {
         }
         for endpoint in &having {
             if let Some(station) = self.stations().get_mut(&endpoint.address()) {
-                station.census.add(wanted.clone());
+                let mut census = Census::clone(&station.census);
+                census.add(wanted.clone());
+                station.census = self.alike.shared(census);
             }
         }
         if !having.is_empty() {
-            self.rebuild();
+            self.rebuild().await;
         }
         !having.is_empty()
     }

@@ -1,13 +1,17 @@
 //! Whom there is to call for which model. One task keeps it: it dials what discovery tells, takes in what each endpoint
 //! says that it serves, and exchanges the table that calls read. Calls never wait for it.
 
+mod alike;
 mod balanced;
 mod census;
+mod groups;
 mod listing;
 mod lookup;
 mod mergeable;
+mod model;
 mod route;
 mod station;
+mod steps;
 mod survey;
 mod table;
 
@@ -24,6 +28,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
+use alike::Alike;
 pub use balanced::Balanced;
 use census::Taken;
 pub use census::{Census, Told};
@@ -33,7 +38,7 @@ pub use mergeable::Mergeable;
 use route::Route;
 pub use route::{Assemble, Assemblies, Serve};
 use station::Station;
-use table::Table;
+use table::{Heard, Table};
 
 use super::endpoint::{Connectivity, Dial, Endpoint, Rules};
 use super::member::Member;
@@ -88,6 +93,11 @@ struct Inner {
     /// What was said of models, by whoever was asked first.
     known: Mutex<BTreeMap<ModelName, Known>>,
     look_ups: LookUps,
+    alike: Alike,
+    /// Who holds it makes the next table.
+    making: tokio::sync::Mutex<()>,
+    /// Tables of before, until nobody reads them.
+    retired: Mutex<Vec<Arc<Table>>>,
     dirty: Notify,
     changes: watch::Sender<u64>,
 }
@@ -111,6 +121,9 @@ impl Roster {
                 stations: Mutex::default(),
                 known: Mutex::default(),
                 look_ups: LookUps::default(),
+                alike: Alike::default(),
+                making: Default::default(),
+                retired: Mutex::default(),
                 dirty: Notify::new(),
                 changes: watch::Sender::new(0),
             }),
@@ -127,7 +140,7 @@ impl Roster {
         let mut goes_on = true;
         loop {
             let admitted = guard.admit(&told, |address| self.inner.is_connected(address));
-            self.follow(&admitted, &mut used, &mut tasks);
+            self.follow(&admitted, &mut used, &mut tasks).await;
             store.iter().for_each(|store| store.save(&used));
             loop {
                 tokio::select! {
@@ -138,10 +151,13 @@ impl Roster {
                     },
                     () = self.inner.dirty.notified() => {
                         sleep(SETTLE).await;
-                        self.forget_lost_suspects(&mut guard, &mut used, &mut tasks);
-                        self.inner.rebuild();
+                        self.forget_lost_suspects(&mut guard, &mut used, &mut tasks).await;
+                        self.inner.rebuild().await;
                     }
-                    _ = look.tick() => self.inner.table.load().watch(now()),
+                    _ = look.tick() => {
+                        self.inner.watch().await;
+                        self.inner.dismantle().await;
+                    }
                     Some(_) = tasks.join_next() => {}
                 }
             }
@@ -150,7 +166,7 @@ impl Roster {
     }
 
     /// Goes from the backends in use to another set of them.
-    fn follow(&self, admitted: &Backends, used: &mut Backends, tasks: &mut JoinSet<()>) {
+    async fn follow(&self, admitted: &Backends, used: &mut Backends, tasks: &mut JoinSet<()>) {
         let changes = admitted.changes_since(used);
         if changes.is_empty() {
             return;
@@ -161,36 +177,36 @@ impl Roster {
                     tracing::info!(backend = %backend.name, address = %backend.address, condition = %backend.condition, "backend discovered");
                     let station = Station::start(backend, &self.inner.rules, now());
                     tasks.spawn(survey::keep(Arc::downgrade(&self.inner), station.surveyed()));
-                    self.inner.stations().insert(station.backend.address, station);
+                    self.inner.stations().insert(station.backend().address, station);
                 }
                 Change::Changed(backend) => {
                     tracing::info!(backend = %backend.name, address = %backend.address, condition = %backend.condition, "backend changed");
                     if let Some(station) = self.inner.stations().get_mut(&backend.address) {
-                        station.backend = backend;
+                        station.change(backend);
                     }
                 }
                 Change::Removed(address) => {
                     let gone = self.inner.stations().remove(&address);
                     if let Some(station) = gone {
-                        tracing::info!(backend = %station.backend.name, %address, "backend removed");
+                        tracing::info!(backend = %station.backend().name, %address, "backend removed");
                     }
                 }
             }
         }
         *used = admitted.clone();
-        self.inner.rebuild();
+        self.inner.rebuild().await;
     }
 
-    fn forget_lost_suspects(&self, guard: &mut Guard, used: &mut Backends, tasks: &mut JoinSet<()>) {
+    async fn forget_lost_suspects(&self, guard: &mut Guard, used: &mut Backends, tasks: &mut JoinSet<()>) {
         let lost: Vec<SocketAddr> = {
             let stations = self.inner.stations();
             let is_lost =
                 |station: &&Station| matches!(*station.endpoint().connectivity().borrow(), Connectivity::Lost(_));
-            stations.values().filter(is_lost).map(|station| station.backend.address).collect()
+            stations.values().filter(is_lost).map(|station| station.backend().address).collect()
         };
         for address in lost {
             if let Some(left) = guard.lost(address) {
-                self.follow(&left, used, tasks);
+                self.follow(&left, used, tasks).await;
             }
         }
     }
@@ -302,14 +318,47 @@ impl Inner {
         self.known.lock().expect("nothing panics while it holds what is known")
     }
 
+    fn retired(&self) -> MutexGuard<'_, Vec<Arc<Table>>> {
+        self.retired.lock().expect("nothing panics while it holds the tables of before")
+    }
+
     fn is_connected(&self, address: SocketAddr) -> bool {
         self.stations().get(&address).is_some_and(|station| station.endpoint().is_reachable())
     }
 
-    fn rebuild(&self) {
-        let next = self.table.load().next(&self.stations(), &self.known(), &self.rules, now());
+    /// Exchanges the table for one of what is known now.
+    async fn rebuild(&self) {
+        let _making = self.making.lock().await;
+        let before = self.table.load_full();
+        let next = before.next(self.heard(), &self.rules, now()).await;
+        next.take_effect(&before);
         self.table.store(Arc::new(next));
+        self.retired().push(before);
         self.changes.send_modify(|changes| *changes += 1);
+    }
+
+    /// Taken out at once: a large table takes a while, and surveys go on meanwhile.
+    fn heard(&self) -> Heard {
+        let said = |station: &Station| (station.seen.clone(), station.census.clone());
+        let endpoints = self.stations().values().map(said).collect();
+        Heard { endpoints, known: self.known().clone() }
+    }
+
+    async fn watch(&self) {
+        let table = self.table.load_full();
+        table.watch().await;
+    }
+
+    /// Ends the tables of before. A call that reads one never is the last to hold it, which would cost it the time for
+    /// that.
+    async fn dismantle(&self) {
+        let retired = std::mem::take(&mut *self.retired());
+        for table in retired {
+            match Arc::try_unwrap(table) {
+                Ok(table) => table.dismantle().await,
+                Err(table) => self.retired().push(table),
+            }
+        }
     }
 
     /// An endpoint has come up, or come back: who was ejected there is worth a probe.
@@ -329,7 +378,7 @@ impl Inner {
         // Another may have come to the same address meanwhile, of which this says nothing.
         if let Some(station) = self.stations().get_mut(&endpoint.address())
             && Arc::ptr_eq(station.endpoint(), endpoint)
-            && station.note(taken, asked)
+            && station.note(taken, asked, &self.alike).is_some()
         {
             self.dirty.notify_one();
         }

@@ -6,19 +6,27 @@ use std::time::Instant;
 use tokio::sync::{Notify, watch};
 
 use super::RosterRules;
+use super::alike::Alike;
 use super::census::{Census, Taken};
 use crate::balance::endpoint::{Connectivity, Endpoint, Kept};
 use crate::discover::Backend;
 
 /// A backend that is kept connected. Dropping it ends that.
 pub(super) struct Station {
-    pub(super) backend: Backend,
-    pub(super) census: Census,
+    /// Another one, where anything of it has changed.
+    pub(super) seen: Arc<Seen>,
+    pub(super) census: Arc<Census>,
     pub(super) since: Instant,
     /// When it was asked for what is known of it.
     asked: Instant,
     kept: Kept,
     soon: Arc<Notify>,
+}
+
+/// An endpoint as it was discovered last: what tables are made from.
+pub(super) struct Seen {
+    pub(super) backend: Backend,
+    pub(super) endpoint: Arc<Endpoint>,
 }
 
 /// What a survey holds of its station.
@@ -32,7 +40,17 @@ pub(super) struct Surveyed {
 impl Station {
     pub(super) fn start(backend: Backend, rules: &RosterRules, now: Instant) -> Station {
         let kept = Kept::start(&backend, rules.dial.clone(), Arc::new(rules.endpoint.clone()));
-        Station { backend, census: Census::default(), since: now, asked: now, kept, soon: Arc::default() }
+        let seen = Arc::new(Seen { backend, endpoint: kept.endpoint().clone() });
+        Station { seen, census: Arc::default(), since: now, asked: now, kept, soon: Arc::default() }
+    }
+
+    /// It was discovered to be otherwise.
+    pub(super) fn change(&mut self, backend: Backend) {
+        self.seen = Arc::new(Seen { backend, endpoint: self.endpoint().clone() });
+    }
+
+    pub(super) fn backend(&self) -> &Backend {
+        &self.seen.backend
     }
 
     pub(super) fn endpoint(&self) -> &Arc<Endpoint> {
@@ -44,14 +62,15 @@ impl Station {
         Surveyed { endpoint: Arc::downgrade(endpoint), connectivity: endpoint.connectivity(), soon: self.soon.clone() }
     }
 
-    /// Takes what a survey found that asked at `asked`, unless another that asked later was faster. Whether anything is
-    /// new.
-    pub(super) fn note(&mut self, taken: Taken, asked: Instant) -> bool {
+    /// Takes what a survey found that asked at `asked`, unless another that asked later was faster. What it said before,
+    /// where anything is new.
+    pub(super) fn note(&mut self, taken: Taken, asked: Instant, alike: &Alike) -> Option<Arc<Census>> {
         if asked < self.asked {
-            return false;
+            return None;
         }
         self.asked = asked;
-        self.census.take(taken)
+        let census = self.census.after(taken);
+        (census != *self.census).then(|| std::mem::replace(&mut self.census, alike.shared(census)))
     }
 
     /// Has it asked soon what it serves.

@@ -49,7 +49,7 @@ pub(super) fn client(endpoint: &Arc<Endpoint>) -> GrpcInferenceServiceClient<Ask
 /// Surveys an endpoint for as long as somebody keeps it.
 pub(super) async fn keep(roster: Weak<Inner>, of: Surveyed) {
     let Surveyed { endpoint, mut connectivity, soon } = of;
-    let (mut is_new, mut unready) = (true, UNREADY);
+    let (mut is_new, mut unready, mut is_ours) = (true, UNREADY, None);
     loop {
         if connectivity.wait_for(|now| *now == Connectivity::Connected).await.is_err() {
             return;
@@ -57,9 +57,11 @@ pub(super) async fn keep(roster: Weak<Inner>, of: Surveyed) {
         let (Some(inner), Some(asked)) = (roster.upgrade(), endpoint.upgrade()) else { return };
         if std::mem::take(&mut is_new) {
             inner.connected(&asked);
+            // What is there now may be another server.
+            is_ours = None;
         }
         let usual = inner.rules.survey.mul_f64(0.8 + 0.4 * fastrand::f64());
-        let pause = match survey(inner, asked).await {
+        let pause = match survey(inner, asked, &mut is_ours).await {
             Found::Ready => usual,
             Found::Unready => {
                 let pause = usual.min(unready);
@@ -83,11 +85,18 @@ pub(super) async fn keep(roster: Weak<Inner>, of: Surveyed) {
     }
 }
 
-/// Asks it once.
-async fn survey(inner: Arc<Inner>, endpoint: Arc<Endpoint>) -> Found {
-    let (asked, known) = (now(), inner.told_by_name());
-    let (taken, is_ours) = tokio::join!(inner.take(&endpoint, known), is_ours(&endpoint));
-    endpoint.set_takes_pings(is_ours);
+/// Asks it once; whether it is a server of ours only until that is known.
+async fn survey(inner: Arc<Inner>, endpoint: Arc<Endpoint>, is_ours: &mut Option<bool>) -> Found {
+    let (asked, known, was_ours) = (now(), inner.told_by_name(), *is_ours);
+    let origin = async {
+        match was_ours {
+            Some(known) => Some(known),
+            None => self::is_ours(&endpoint).await,
+        }
+    };
+    let (taken, origin) = tokio::join!(inner.take(&endpoint, known), origin);
+    *is_ours = origin;
+    endpoint.set_takes_pings(origin == Some(true));
     let taken = match taken {
         Ok(taken) => taken,
         Err(status) => {
@@ -106,11 +115,15 @@ async fn survey(inner: Arc<Inner>, endpoint: Arc<Endpoint>) -> Found {
     found
 }
 
-/// Whether an endpoint is a server of ours.
-async fn is_ours(endpoint: &Arc<Endpoint>) -> bool {
+/// Whether an endpoint is a server of ours; nothing where it did not say.
+async fn is_ours(endpoint: &Arc<Endpoint>) -> Option<bool> {
     let mut client = client(endpoint);
     let asked = client.server_metadata(proto::ServerMetadataRequest {});
-    matches!(timeout(PATIENCE, asked).await, Ok(Ok(answer)) if answer.get_ref().name == env!("CARGO_PKG_NAME"))
+    match timeout(PATIENCE, asked).await {
+        Ok(Ok(answer)) => Some(answer.get_ref().name == env!("CARGO_PKG_NAME")),
+        Ok(Err(status)) if !matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded) => Some(false),
+        _ => None,
+    }
 }
 
 /// Asks an endpoint what it serves; one that does not say by itself, about what others like it serve.
@@ -214,7 +227,7 @@ impl Inner {
             }
         });
         iter(asking).buffer_unordered(AT_ONCE).collect::<()>().await;
-        self.rebuild();
+        self.rebuild().await;
     }
 
     /// What endpoints serve that must be asked by name.

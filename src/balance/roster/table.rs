@@ -1,77 +1,128 @@
 //! The table that calls read: per model its pools. Immutable; pools live on from table to table, so that what is known of
-//! their members does.
+//! their members does. A large table is made in steps, and of what has changed alone.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
-use super::census::Told;
-use super::mergeable::Mergeable;
+use super::census::{Census, Told};
+use super::groups::{Group, alike, entries, grouped, say_the_same};
+use super::model::{Model, Source};
 use super::route::Route;
-use super::station::Station;
-use super::{Known, RosterRules, picker};
-use crate::balance::budget::RetryBudget;
-use crate::balance::ejection::Standing;
-use crate::balance::hedge::Hedging;
-use crate::balance::load::{Binding, Load};
+use super::station::Seen;
+use super::steps::Steps;
+use super::{Known, RosterRules};
 use crate::balance::member::Member;
-use crate::balance::pick::Candidate;
-use crate::balance::pool::{Members, Pool, Tactics};
-use crate::discover::Condition;
+use crate::balance::pool::{Pool, Tactics};
 use crate::error::{Error, Kind, Result};
-use crate::infer::{ModelName, Target, Version, VersionChoice};
+use crate::infer::{ModelName, Target, VersionChoice};
 
 /// Models and their pools.
 #[derive(Default)]
 pub(super) struct Table {
-    models: HashMap<ModelName, Model>,
+    models: HashMap<ModelName, Made>,
+    /// All endpoints.
+    groups: Vec<Arc<Group>>,
     /// How many backends there are, and how many of them have said what they serve.
     backends: usize,
     surveyed: usize,
 }
 
-/// One model.
-struct Model {
-    tactics: Arc<Tactics>,
-    /// Whoever has any version ready.
-    any: Route,
-    versions: BTreeMap<Version, Route>,
-    /// What was said of each version, the best of it.
-    told: Vec<Told>,
-    members: HashMap<SocketAddr, Arc<Member>>,
+/// A model, and those that say something of it. Tables share it for as long as they say the same.
+struct Made {
+    model: Arc<Model>,
+    groups: Vec<Arc<Group>>,
+}
+
+/// All that a table is made from, as it was at one moment.
+pub(super) struct Heard {
+    /// By address, ascending.
+    pub(super) endpoints: Vec<(Arc<Seen>, Arc<Census>)>,
+    pub(super) known: BTreeMap<ModelName, Known>,
 }
 
 impl Table {
-    /// The table for these stations, with the pools of this one as far as there are any.
-    pub(super) fn next(
+    /// The table for what was heard, with the pools of this one as far as there are any. Nothing changes for calls until
+    /// [`Table::take_effect`]: one that was not made to the end leaves no trace.
+    pub(super) async fn next(&self, heard: Heard, rules: &RosterRules, now: Instant) -> Table {
+        let Heard { endpoints, known } = heard;
+        let backends = endpoints.len();
+        let surveyed = endpoints.iter().filter(|(_, census)| census.taken).count();
+        let groups = grouped(endpoints, &self.groups);
+        let mut steps = Steps::default();
+        let mut serving: HashMap<&ModelName, Vec<Arc<Group>>> = HashMap::with_capacity(self.models.len());
+        for group in &groups {
+            group.census.models.keys().for_each(|name| serving.entry(name).or_default().push(group.clone()));
+            steps.looked_at(group.census.models.len()).await;
+        }
+        let mut models = HashMap::with_capacity(serving.len());
+        for (name, groups) in serving {
+            let known = known.get(name).copied().unwrap_or_default();
+            let (made, looked_at) = self.made(name, groups, known, rules, now);
+            models.insert(name.clone(), made);
+            steps.looked_at(looked_at).await;
+        }
+        Table { models, groups, backends, surveyed }
+    }
+
+    /// The model for those groups, and at how many endpoints was looked for that.
+    fn made(
         &self,
-        stations: &BTreeMap<SocketAddr, Station>,
-        known: &BTreeMap<ModelName, Known>,
+        name: &ModelName,
+        groups: Vec<Arc<Group>>,
+        known: Known,
         rules: &RosterRules,
         now: Instant,
-    ) -> Table {
-        let mut serving: HashMap<&ModelName, Vec<&Station>> = HashMap::new();
-        for station in stations.values() {
-            station.census.models.keys().for_each(|name| serving.entry(name).or_default().push(station));
+    ) -> (Made, usize) {
+        let before = self.models.get(name);
+        let alike_known = before.filter(|before| before.model.known == known);
+        if let Some(before) = alike_known.filter(|before| alike(&before.groups, &groups)) {
+            return (Made { model: before.model.clone(), groups }, 1);
         }
-        let models = serving.into_iter().map(|(name, stations)| {
-            let known = known.get(name).copied().unwrap_or_default();
-            let before = self.models.get(name);
-            (name.clone(), Model::of(name, before, &stations, known, rules, now))
-        });
-        Table {
-            models: models.collect(),
-            backends: stations.len(),
-            surveyed: stations.values().filter(|station| station.census.taken).count(),
+        let entries = entries(name, &groups);
+        let looked_at = entries.len();
+        let same = |before: &&Made| say_the_same(&self::entries(name, &before.groups), &entries);
+        let model = match alike_known.filter(same) {
+            Some(before) => before.model.clone(),
+            None => {
+                let source = Source { name, groups: &groups, entries: &entries, known };
+                Arc::new(Model::of(&source, before.map(|before| &*before.model), rules, now))
+            }
+        };
+        drop(entries);
+        (Made { model, groups }, looked_at)
+    }
+
+    /// Has pools lead to whom this table says, which comes after `before`. To be called right before it is exchanged for
+    /// that.
+    pub(super) fn take_effect(&self, before: &Table) {
+        for (name, made) in &self.models {
+            match before.models.get(name) {
+                // Whoever waits is told of connections that come and go, too.
+                Some(before) if Arc::ptr_eq(&before.model, &made.model) => made.model.tactics.bell.ring(),
+                _ => made.model.take_effect(),
+            }
+        }
+    }
+
+    /// Ends a table that nobody reads any more.
+    pub(super) async fn dismantle(self) {
+        let mut steps = Steps::default();
+        for made in self.models.into_values() {
+            // Nearly always the next table has it.
+            if let Some(model) = Arc::into_inner(made.model) {
+                let count = model.len();
+                drop(model);
+                steps.looked_at(count).await;
+            }
         }
     }
 
     /// Where a call goes.
     pub(super) fn resolve(&self, target: &Target) -> Result<Route> {
-        let Some(model) = self.models.get(&target.name) else { return Err(self.unknown(target)) };
-        let route = match &target.version {
+        let Some(Made { model, .. }) = self.models.get(&target.name) else { return Err(self.unknown(target)) };
+        let way = match &target.version {
             VersionChoice::Latest => Some(&model.any),
             VersionChoice::Exact(version) => model.versions.get(version),
             VersionChoice::Label(_) => {
@@ -79,8 +130,8 @@ impl Table {
                 return Err(Error::unsupported(message));
             }
         };
-        match route {
-            Some(route) if !route.pool.members().is_empty() => Ok(route.clone()),
+        match way {
+            Some(way) if !way.route.pool.members().is_empty() => Ok(way.route.clone()),
             _ => Err(model.not_ready(target)),
         }
     }
@@ -105,185 +156,31 @@ impl Table {
     }
 
     /// Looks after the breakers of all members.
-    pub(super) fn watch(&self, now: Instant) {
-        self.models.values().for_each(|model| model.watch(now));
+    pub(super) async fn watch(&self) {
+        let mut steps = Steps::default();
+        for made in self.models.values() {
+            made.model.watch(&mut steps).await;
+        }
     }
 
     /// Each model with what its pools share and who is in them.
     pub(super) fn models(&self) -> impl Iterator<Item = (&ModelName, &Arc<Tactics>, &Arc<Pool>)> {
-        self.models.iter().map(|(name, model)| (name, &model.tactics, &model.any.pool))
+        self.models.iter().map(|(name, Made { model, .. })| (name, &model.tactics, &model.any.route.pool))
     }
 
     pub(super) fn told(&self) -> Vec<Told> {
-        let mut told: Vec<Told> = self.models.values().flat_map(|model| model.told.iter().cloned()).collect();
+        let mut told: Vec<Told> = self.models.values().flat_map(|made| made.model.told.iter().cloned()).collect();
         told.sort_by(|one, other| (&one.name, one.version).cmp(&(&other.name, other.version)));
         told
     }
 
     /// The member of each model that an endpoint is.
     pub(super) fn members_at(&self, address: SocketAddr) -> impl Iterator<Item = (&ModelName, &Arc<Member>)> {
-        self.models.iter().filter_map(move |(name, model)| Some((name, model.members.get(&address)?)))
-    }
-}
-
-impl Model {
-    fn of(
-        name: &ModelName,
-        before: Option<&Model>,
-        stations: &[&Station],
-        known: Known,
-        rules: &RosterRules,
-        now: Instant,
-    ) -> Model {
-        let tactics = before.map_or_else(|| Arc::new(tactics(name, rules, now)), |model| model.tactics.clone());
-        tactics.traits.store(Arc::new((rules.traits)(name, known.traits)));
-        let assemble = (rules.late)(name);
-        let binding = if assemble.is_some() { Binding::Late } else { Binding::Early };
-        let members: HashMap<SocketAddr, Arc<Member>> = stations
-            .iter()
-            .map(|station| {
-                let address = station.backend.address;
-                // What was held against an endpoint without the model does not count once it has it.
-                let is_kept = serves(station, name, None);
-                let same = |member: &&Arc<Member>| is_kept && Arc::ptr_eq(&member.endpoint, station.endpoint());
-                let kept = before.and_then(|model| model.members.get(&address)).filter(same).cloned();
-                let new = || {
-                    let load = Load::new(binding, known.largest, tactics.zero, now);
-                    let member = Member::new(station.endpoint().clone(), load, now);
-                    Arc::new(member.ringing(tactics.bell.clone()))
-                };
-                let member = kept.unwrap_or_else(new);
-                // It may have been found before anybody said so.
-                known.largest.into_iter().for_each(|largest| member.load().runs_at_once(largest));
-                (address, member)
-            })
-            .collect();
-        let told = merged(name, stations);
-        let ready_versions: HashSet<Version> =
-            told.iter().filter(|told| told.ready).filter_map(|told| told.version).collect();
-        let route = |kept: Option<&Route>, wanted: Option<Version>| {
-            let pool = kept.map(|route| route.pool.clone()).unwrap_or_else(|| Arc::new(Pool::new(tactics.clone())));
-            pool.exchange(chosen(name, wanted, stations, &members, rules));
-            let mergeable = mergeable(name, wanted, stations).zip(assemble.as_ref());
-            Route::of(pool, kept, mergeable)
-        };
-        let any = route(before.map(|model| &model.any), None);
-        let versions = ready_versions
-            .into_iter()
-            .map(|version| (version, route(before.and_then(|model| model.versions.get(&version)), Some(version))))
-            .collect();
-        Model { tactics, any, versions, told, members }
+        self.models.iter().filter_map(move |(name, made)| Some((name, made.model.member_at(address)?)))
     }
 
-    /// Of a model that nobody calls, and whose members all admit, there is nothing to look after: a gateway may know of
-    /// hundreds of models at thousands of endpoints.
-    fn watch(&self, now: Instant) {
-        // Before the look: a call that comes meanwhile is for the next.
-        if !self.tactics.astir.swap(false, Relaxed) {
-            return;
-        }
-        let routes = || std::iter::once(&self.any).chain(self.versions.values());
-        let spared: Vec<Arc<Member>> = routes().flat_map(|route| route.pool.watch(now)).collect();
-        for member in self.members.values() {
-            member.breaker.spare(spared.iter().any(|spared| Arc::ptr_eq(spared, member)));
-        }
-        let is_at_rest =
-            |member: &Arc<Member>| member.load().calls() == 0 && member.breaker.standing(now) == Standing::Admitting;
-        // Connections and breakers change by themselves.
-        self.tactics.bell.ring();
-        if !routes().all(|route| route.pool.is_idle()) || !self.members.values().all(is_at_rest) {
-            self.tactics.stir();
-        }
+    #[cfg(test)]
+    pub(super) fn model(&self, name: &str) -> &Arc<Model> {
+        &self.models[name].model
     }
-
-    /// Why a call for it cannot be served now.
-    fn not_ready(&self, target: &Target) -> Error {
-        let wanted = |told: &&Told| match &target.version {
-            VersionChoice::Exact(version) => told.version == Some(*version),
-            _ => true,
-        };
-        match self.told.iter().filter(wanted).max_by_key(|told| told.version) {
-            None => Error::new(Kind::UnknownModel, format!("no backend has model {target}")),
-            Some(told) if told.ready => {
-                let message = format!("model {target} is served only by backends that are not ready");
-                Error::new(Kind::NotReady, message)
-            }
-            Some(told) => Error::new(Kind::NotReady, format!("model {target} is not ready: {}", told.reason)),
-        }
-    }
-}
-
-fn tactics(name: &ModelName, rules: &RosterRules, now: Instant) -> Tactics {
-    Tactics {
-        picker: picker((rules.policy)(name)),
-        budget: RetryBudget::new(now),
-        hedging: Hedging::new(now),
-        traits: Default::default(),
-        message_size: rules.endpoint.message_size,
-        origin: rules.origin.clone(),
-        bell: Default::default(),
-        zero: now,
-        extra: Default::default(),
-        astir: Default::default(),
-    }
-}
-
-/// Whoever has the version ready, or any where none is wanted: those that are ready for calls, else those that are
-/// leaving.
-fn chosen(
-    name: &ModelName,
-    wanted: Option<Version>,
-    stations: &[&Station],
-    members: &HashMap<SocketAddr, Arc<Member>>,
-    rules: &RosterRules,
-) -> Members {
-    let has = |station: &&&Station| serves(station, name, wanted);
-    for condition in [Condition::Ready, Condition::Leaving] {
-        let there = stations.iter().filter(has).filter(|station| station.backend.condition == condition);
-        let mut chosen = Members::default();
-        for station in there {
-            let member = members[&station.backend.address].clone();
-            let is_far = rules.zone.is_some() && station.backend.zone.is_some() && station.backend.zone != rules.zone;
-            if is_far { chosen.far.push(member) } else { chosen.near.push(member) }
-        }
-        if !chosen.is_empty() {
-            return chosen;
-        }
-    }
-    Members::default()
-}
-
-/// How calls of a version are put together, or where none is wanted those of the last version that each has ready; told
-/// only where all that have it ready say the same.
-fn mergeable(name: &ModelName, wanted: Option<Version>, stations: &[&Station]) -> Option<Arc<Mergeable>> {
-    let mut agreed: Option<&Arc<Mergeable>> = None;
-    for station in stations {
-        let told = station.census.models.get(name).into_iter().flatten();
-        let ready = told.filter(|told| told.ready && (wanted.is_none() || told.version == wanted));
-        let Some(told) = ready.max_by_key(|told| told.version) else { continue };
-        let mergeable = told.mergeable.as_ref()?;
-        if agreed.is_some_and(|agreed| agreed != mergeable) {
-            return None;
-        }
-        agreed = Some(mergeable);
-    }
-    agreed.cloned()
-}
-
-/// Whether an endpoint has the version ready, or any where none is wanted.
-fn serves(station: &Station, name: &ModelName, wanted: Option<Version>) -> bool {
-    let told = station.census.models.get(name).into_iter().flatten();
-    told.into_iter().any(|told| told.ready && (wanted.is_none() || told.version == wanted))
-}
-
-/// What is said of each version, by whoever says the best of it.
-fn merged(name: &ModelName, stations: &[&Station]) -> Vec<Told> {
-    let mut merged: BTreeMap<Option<Version>, Told> = BTreeMap::new();
-    for told in stations.iter().flat_map(|station| station.census.models.get(name).into_iter().flatten()) {
-        let known = merged.entry(told.version).or_insert_with(|| told.clone());
-        if told.ready && !known.ready {
-            *known = told.clone();
-        }
-    }
-    merged.into_values().collect()
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use futures_util::FutureExt;
 use tokio::io::DuplexStream;
 
 use super::*;
@@ -35,25 +36,49 @@ fn told(name: &str, version: Option<u64>, ready: bool, reason: &str) -> Told {
 }
 
 /// Stations by port, each with its condition, its zone and what it told.
-struct Fleet(BTreeMap<SocketAddr, Station>, RosterRules);
+struct Fleet(BTreeMap<SocketAddr, Station>, RosterRules, Alike);
+
+fn address(port: u16) -> SocketAddr {
+    ([10, 0, 0, 1], port).into()
+}
 
 impl Fleet {
     fn new(zone: Option<&str>) -> Fleet {
-        Fleet(BTreeMap::new(), rules(zone))
+        Fleet(BTreeMap::new(), rules(zone), Alike::default())
     }
 
     fn with(mut self, port: u16, condition: Condition, zone: Option<&str>, models: &[Told]) -> Fleet {
-        let address: SocketAddr = ([10, 0, 0, 1], port).into();
+        let address = address(port);
         let backend = Backend { condition, zone: zone.map(ByteString::from), ..Backend::at(address) };
         let mut station = Station::start(backend, &self.1, now());
-        station.census.taken = true;
-        models.iter().cloned().for_each(|told| station.census.add(told));
+        let mut census = Census { taken: true, ..Census::default() };
+        models.iter().cloned().for_each(|told| census.add(told));
+        station.census = self.2.shared(census);
         self.0.insert(address, station);
         self
     }
 
+    /// It says another thing of a model.
+    fn tell(&mut self, port: u16, told: Told) {
+        let station = self.0.get_mut(&address(port)).unwrap();
+        let mut census = Census::clone(&station.census);
+        census.add(told);
+        station.census = self.2.shared(census);
+    }
+
     fn table(&self, before: &Table) -> Table {
-        before.next(&self.0, &BTreeMap::new(), &self.1, now())
+        let next = self.next(before).now_or_never().expect("a small table is made in one step");
+        next.take_effect(before);
+        next
+    }
+
+    async fn next(&self, before: &Table) -> Table {
+        before.next(self.heard(BTreeMap::new()), &self.1, now()).await
+    }
+
+    fn heard(&self, known: BTreeMap<ModelName, Known>) -> Heard {
+        let said = |station: &Station| (station.seen.clone(), station.census.clone());
+        Heard { endpoints: self.0.values().map(said).collect(), known }
     }
 }
 
@@ -151,14 +176,13 @@ async fn what_is_known_of_an_endpoint_outlives_the_table_and_is_forgotten_with_t
 async fn who_has_a_model_again_begins_anew_and_who_keeps_it_stays_who_it_was() {
     let model = |ready| told("a", Some(1), ready, "unloaded");
     let mut fleet = Fleet::new(None).with(1, Condition::Ready, None, &[model(true)]);
-    let address: SocketAddr = ([10, 0, 0, 1], 1).into();
-    let member = |table: &Table| table.members_at(address).next().unwrap().1.clone();
+    let member = |table: &Table| table.members_at(address(1)).next().unwrap().1.clone();
     let first = fleet.table(&Table::default());
     let same = fleet.table(&first);
     assert!(Arc::ptr_eq(&member(&first), &member(&same)));
-    fleet.0.get_mut(&address).unwrap().census.add(model(false));
+    fleet.tell(1, model(false));
     let without = fleet.table(&same);
-    fleet.0.get_mut(&address).unwrap().census.add(model(true));
+    fleet.tell(1, model(true));
     assert!(!Arc::ptr_eq(&member(&first), &member(&fleet.table(&without))));
 }
 
@@ -170,13 +194,90 @@ async fn a_model_is_looked_after_from_a_call_on_until_nothing_is_out_of_order() 
     let is_astir = || pool.tactics().astir.load(std::sync::atomic::Ordering::Relaxed);
     assert!(!is_astir());
     pool.tactics().stir();
-    table.watch(now());
+    table.watch().await;
     assert!(!is_astir(), "it is at rest");
     let member = pool.members().near[0].clone();
     for _ in 0..crate::balance::breaker::CONSECUTIVE {
         member.breaker.enter(now()).unwrap().failed(&Error::new(Kind::Engine, "it failed"), now());
     }
     pool.tactics().stir();
-    table.watch(now());
+    table.watch().await;
     assert!(is_astir(), "it is ejected");
+}
+
+/// So many endpoints, each with many models: more than is looked at in one step.
+fn large(endpoints: u16) -> Fleet {
+    let models: Vec<Told> = (0..20).map(|number| told(&format!("m{number}"), Some(1), true, "")).collect();
+    (1..=endpoints).fold(Fleet::new(None), |fleet, port| fleet.with(port, Condition::Ready, None, &models))
+}
+
+/// The pool of any version of a model.
+fn pool(table: &Table, name: &str) -> Arc<Pool> {
+    table.resolve(&target(name, None)).unwrap().pool
+}
+
+#[tokio::test]
+async fn a_table_that_takes_steps_changes_nothing_for_calls_before_its_end_and_is_then_whole() {
+    let mut fleet = large(150);
+    let empty = Table::default();
+    assert!(fleet.next(&empty).now_or_never().is_none(), "it lets others have their turn");
+    let first = fleet.next(&empty).await;
+    first.take_effect(&empty);
+    fleet.tell(7, told("m3", Some(1), false, "unloaded"));
+    fleet.0.remove(&address(8));
+    assert!(fleet.next(&first).now_or_never().is_none());
+    assert_eq!(pool(&first, "m3").members().len(), 150, "who gave up on it left no trace");
+    let second = fleet.next(&first).await;
+    assert_eq!(pool(&first, "m3").members().len(), 150);
+    second.take_effect(&first);
+    for number in 0..20 {
+        let name = format!("m{number}");
+        let expected: Vec<u16> = (1..=150).filter(|port| *port != 8 && (number != 3 || *port != 7)).collect();
+        assert_eq!(ports(&pool(&second, &name).members().near), expected, "{name}");
+        let numbered = second.resolve(&target(&name, Some("1"))).unwrap().pool;
+        assert_eq!(ports(&numbered.members().near), expected, "{name}");
+    }
+    first.dismantle().await;
+    assert_eq!(pool(&second, "m0").members().len(), 149);
+}
+
+#[tokio::test]
+async fn a_model_of_which_nothing_has_changed_is_not_made_anew() {
+    let [a, b] = ["a", "b"].map(|name| told(name, Some(1), true, ""));
+    let both = [a.clone(), b.clone()];
+    let mut fleet = Fleet::new(None).with(1, Condition::Ready, None, &both).with(2, Condition::Ready, None, &both);
+    let first = fleet.table(&Table::default());
+    let is_same = |one: &Table, other: &Table, name: &str| Arc::ptr_eq(one.model(name), other.model(name));
+    let same = fleet.table(&first);
+    assert!(is_same(&first, &same, "a") && is_same(&first, &same, "b"));
+    fleet.tell(2, told("b", Some(2), true, ""));
+    let updated = fleet.table(&same);
+    assert!(is_same(&same, &updated, "a") && !is_same(&same, &updated, "b"));
+    assert_eq!(ports(&updated.resolve(&target("b", Some("2"))).unwrap().pool.members().near), [2]);
+    let leaving = Backend { condition: Condition::Leaving, ..Backend::at(address(1)) };
+    fleet.0.get_mut(&address(1)).unwrap().change(leaving);
+    let left = fleet.table(&updated);
+    assert!(!is_same(&updated, &left, "a"));
+    assert_eq!(ports(&pool(&left, "a").members().near), [2]);
+    let known = BTreeMap::from([(a.name.clone(), Known { largest: Some(8), traits: None })]);
+    let described = left.next(fleet.heard(known), &fleet.1, now()).await;
+    assert!(!is_same(&left, &described, "a") && is_same(&left, &described, "b"));
+}
+
+#[tokio::test]
+async fn an_endpoint_that_left_and_came_back_is_another_member_and_those_beside_it_are_the_same() {
+    let m = [told("m", Some(1), true, "")];
+    let fleet = Fleet::new(None).with(1, Condition::Ready, None, &m).with(2, Condition::Ready, None, &m);
+    let first = fleet.table(&Table::default());
+    let before = pool(&first, "m").members();
+    let mut fleet = fleet;
+    fleet.0.remove(&address(1));
+    let without = fleet.table(&first);
+    assert_eq!(ports(&pool(&without, "m").members().near), [2]);
+    let fleet = fleet.with(1, Condition::Ready, None, &m);
+    let back = fleet.table(&without);
+    let after = pool(&back, "m").members();
+    assert_eq!(ports(&after.near), [1, 2]);
+    assert!(!Arc::ptr_eq(&before.near[0], &after.near[0]) && Arc::ptr_eq(&before.near[1], &after.near[1]));
+    assert!(Arc::ptr_eq(&pool(&first, "m"), &pool(&back, "m")), "calls that wait in front of it are not forgotten");
 }
