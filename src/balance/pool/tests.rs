@@ -161,7 +161,7 @@ impl Rig {
     }
 }
 
-async fn timed(pool: Arc<Pool>) -> (Result<InferResponse>, Duration) {
+fn request() -> InferRequest {
     let began = now();
     let caller = Caller {
         id: "".into(),
@@ -170,8 +170,12 @@ async fn timed(pool: Arc<Pool>) -> (Result<InferResponse>, Duration) {
         previous_attempts: 0,
         timeline: Timeline::start(began),
     };
-    let target = Target::parse("m".into(), "").unwrap();
-    let answer = pool.answer(InferRequest::new(target, [floats("x")], caller)).await;
+    InferRequest::new(Target::parse("m".into(), "").unwrap(), [floats("x")], caller)
+}
+
+async fn timed(pool: Arc<Pool>) -> (Result<InferResponse>, Duration) {
+    let began = now();
+    let answer = pool.answer(request()).await;
     (answer, now() - began)
 }
 
