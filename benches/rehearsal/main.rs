@@ -113,11 +113,12 @@ async fn rehearse_one(scenario: Scenario, effort: &Effort, cluster: &mut Cluster
 
 fn tell(scenario: Scenario, report: &Report, sent: u64) {
     let verdict = |met: bool| if met { "met" } else { "MISSED" };
-    let Report { before, during, after, buckets, back, slow, whole: (median, longest) } = report;
+    let Report { before, during, after, usual, buckets, back, slow, whole: (median, longest) } = report;
     println!("  everything as before after {median:.2} s, {longest:.2} s at most");
     println!("  p99 before {before:.1} ms, during {during:.1} ms, after {after:.1} ms");
-    let buckets: Vec<String> = buckets.iter().map(|p99| format!("{p99:.0}")).collect();
-    println!("  p99 by 100 ms from the event on: {}", buckets.join(" "));
+    let spans = |spans: &[f64]| spans.iter().map(|p99| format!("{p99:.0}")).collect::<Vec<_>>().join(" ");
+    println!("  p99 by 100 ms up to the event: {}", spans(usual));
+    println!("  p99 by 100 ms from the event on: {}", spans(buckets));
     let share = *slow as f64 / sent.max(1) as f64;
     let told = format!("  over 1 s: {slow}, {:.4} %", share * 100.0);
     match scenario {

@@ -26,7 +26,9 @@ pub struct Report {
     pub before: f64,
     pub during: f64,
     pub after: f64,
-    /// The 99th percentile of each span from the beginning of the events on.
+    /// The 99th percentile of each span before the events: how far spans differ by chance.
+    pub usual: Vec<f64>,
+    /// That of each span from the beginning of the events on.
     pub buckets: Vec<f64>,
     /// Milliseconds after its beginning after which no span is slower than before; none where that is later.
     pub back: Option<u128>,
@@ -46,12 +48,18 @@ impl Report {
         let bucket =
             |number: u32| pooled(&|event| event.began + BUCKET * number, &|event| event.began + BUCKET * (number + 1));
         let buckets: Vec<f64> = (0..SHOWN).map(bucket).collect();
+        let earlier = |number: u32| {
+            pooled(&|event| event.began.saturating_sub(BUCKET * number), &|event| {
+                event.began.saturating_sub(BUCKET * (number - 1))
+            })
+        };
         let slower = buckets.iter().rposition(|p99| *p99 > before * BACK);
         let back = slower.map_or(Some(0), |last| (last + 1 < buckets.len()).then_some(last + 1));
         Report {
             before,
             during: pooled(&|event| event.began, &|event| event.over),
             after: pooled(&|event| event.over, &|event| event.over + BEFORE),
+            usual: (1..=BEFORE.div_duration_f64(BUCKET) as u32).rev().map(earlier).collect(),
             buckets,
             back: back.map(|spans| spans as u128 * BUCKET.as_millis()),
             whole: whole(events),

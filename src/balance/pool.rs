@@ -1,17 +1,20 @@
 //! The endpoints of one model, bound early: a call goes out at once to the endpoint that is picked for it, and what goes
 //! wrong there is hidden where that is safe.
 
+mod beside;
 mod report;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use futures_util::future::{Either, select, select_all};
+use futures_util::future::select_all;
 use http::HeaderValue;
 use smallvec::SmallVec;
-use tokio::time::{sleep, sleep_until};
+use tokio::time::sleep;
 
 use super::attempt::{Outgoing, stamp};
 use super::bell::Bell;
@@ -105,7 +108,7 @@ impl Tactics {
 pub struct Extra {
     /// Of calls whose attempt failed.
     pub retries: AtomicU64,
-    /// Of calls whose attempt was slow.
+    /// Of calls whose attempt was slow, or was at an endpoint that seemed dead.
     pub hedges: AtomicU64,
 }
 
@@ -347,58 +350,6 @@ impl Pool {
         let standings: Vec<Standing> = members.iter().map(|member| member.standing(now)).collect();
         let opens = members.iter().filter(|member| member.endpoint.is_reachable());
         nobody_ready(&standings, opens.filter_map(|member| member.breaker.opens_in(now)).min())
-    }
-
-    /// One attempt, and a second beside it where the first is slow.
-    fn attempt<'a>(
-        &'a self,
-        call: &'a Outgoing,
-        sent: Sent,
-        number: &'a mut u32,
-        tried: &'a mut Tried,
-    ) -> impl Future<Output = Result<InferResponse, Failed>> + Send {
-        match self.hedge_after().filter(|_| call.hedges) {
-            None => Either::Left(call.send(sent, *number)),
-            Some(after) => Either::Right(Box::pin(self.attempt_hedged(call, sent, after, number, tried))),
-        }
-    }
-
-    async fn attempt_hedged(
-        &self,
-        call: &Outgoing,
-        sent: Sent,
-        after: Duration,
-        number: &mut u32,
-        tried: &mut Tried,
-    ) -> Result<InferResponse, Failed> {
-        let first = std::pin::pin!(call.send(sent, *number));
-        let slow = std::pin::pin!(sleep_until((now() + after).into()));
-        let first = match select(first, slow).await {
-            Either::Left((answer, _)) => return answer,
-            Either::Right(((), first)) => first,
-        };
-        let now = now();
-        let (left, predicted) = (call.left(now), self.predicted(call.rows, now));
-        if !self.tactics.hedging.may_send(left, predicted, &self.tactics.budget, now) {
-            return first.await;
-        }
-        let Ok(other) = self.pick(tried, call.rows) else { return first.await };
-        tried.push(other.member.endpoint.clone());
-        *number += 1;
-        self.tactics.extra.hedges.fetch_add(1, Relaxed);
-        let second = std::pin::pin!(call.send(other, *number));
-        // The first good answer; the other call is cancelled by being dropped.
-        match select(first, second).await {
-            Either::Left((Ok(answer), _)) | Either::Right((Ok(answer), _)) => Ok(answer),
-            Either::Left((Err(_), second)) => second.await,
-            Either::Right((Err(_), first)) => first.await,
-        }
-    }
-
-    fn hedge_after(&self) -> Option<Duration> {
-        let traits = **self.tactics.traits.load();
-        let part = self.busy() / self.members.load().len().max(1) as f64;
-        self.tactics.hedging.after(traits.pure && traits.hedged, part, now())
     }
 }
 

@@ -31,6 +31,8 @@ const MAX_FRAME: u32 = 1 << 20;
 const MAX_HEADERS: u32 = 64 << 10;
 /// An answer may take so many times as long as the slowest of late before silence is suspicious.
 const SLOWER: u32 = 3;
+/// So many times the least silence are suspicious whatever answers take, where questions cost nothing.
+const LONGEST: u32 = 2;
 /// Of what is known of the slowest answer, this part is forgotten with each that was faster.
 const FORGET: u64 = 64;
 
@@ -228,6 +230,8 @@ pub(super) struct Vitals {
     slowest: AtomicU64,
     /// Connections whose ping has gone unanswered for suspiciously long.
     suspected: AtomicUsize,
+    /// One more is.
+    suspicion: Notify,
     /// Whether it takes as many pings as it gets.
     takes_pings: AtomicBool,
 }
@@ -236,6 +240,18 @@ impl Vitals {
     /// Whether some connection of it seems dead.
     pub(super) fn is_suspected(&self) -> bool {
         self.suspected.load(Relaxed) > 0
+    }
+
+    /// Waits until some connection of it seems dead.
+    pub(super) async fn suspected(&self) {
+        loop {
+            // Made before the look, it tells also of what comes between.
+            let suspicion = self.suspicion.notified();
+            if self.is_suspected() {
+                return;
+            }
+            suspicion.await;
+        }
     }
 
     /// Notes whether the endpoint takes as many pings as it gets.
@@ -250,7 +266,9 @@ impl Vitals {
     }
 
     fn patience(&self, rules: &Rules) -> Duration {
-        rules.silence.max(Duration::from_nanos(self.slowest.load(Relaxed)) * SLOWER)
+        let slower = Duration::from_nanos(self.slowest.load(Relaxed)) * SLOWER;
+        let longest = if self.takes_pings.load(Relaxed) { rules.silence * LONGEST } else { Duration::MAX };
+        slower.min(longest).max(rules.silence)
     }
 }
 
@@ -343,6 +361,7 @@ impl Suspicion<'_> {
     fn raise(&mut self) {
         if !std::mem::replace(&mut self.raised, true) {
             self.vitals.suspected.fetch_add(1, Relaxed);
+            self.vitals.suspicion.notify_waiters();
         }
     }
 

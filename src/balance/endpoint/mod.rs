@@ -42,7 +42,7 @@ pub struct Rules {
     /// How long a connection may take to come up, TLS and HTTP/2 included.
     pub connect_timeout: Duration,
     /// The least time without a byte from a backend that owes answers until it is asked whether it lives. Where its
-    /// answers take longer than that, three times as long as those.
+    /// answers take longer than that, three times as long as those; of one that may be asked at any time, twice this.
     pub silence: Duration,
     /// How long it may take to answer that; then its connection is given up with the calls on it.
     pub ping_timeout: Duration,
@@ -168,6 +168,11 @@ impl Endpoint {
     /// Whether a call would find a connection that answers as far as is known.
     pub fn is_reachable(&self) -> bool {
         !self.vitals.is_suspected() && self.connections.load().iter().any(|connection| connection.is_open())
+    }
+
+    /// Waits until it seems dead, which is long before it is given up, and may prove wrong.
+    pub fn suspected(&self) -> impl Future<Output = ()> + Send {
+        self.vitals.suspected()
     }
 
     /// Calls `path` with `message` (framed for gRPC) and `headers`, to which those that HTTP/2 and gRPC ask for are

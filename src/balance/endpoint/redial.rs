@@ -2,19 +2,21 @@
 
 use std::time::Duration;
 
-/// The first wait, and the longest (gRPC's connection backoff has 1 s and 120 s; a pod that restarts is back sooner, and
-/// one that is gone is told by discovery).
-const FIRST: Duration = Duration::from_millis(100);
+/// The first wait, and the longest (gRPC's connection backoff has 1 s and 120 s; a process that restarts is back sooner,
+/// and one that is gone is told by discovery). On average a backend is found again after a third longer than it was away.
+const FIRST: Duration = Duration::from_millis(25);
 const LONGEST: Duration = Duration::from_secs(10);
 /// How much longer each wait is than the one before it (gRPC's factor).
 const FACTOR: f64 = 1.6;
+/// A connection that stood for less was none.
+const LASTING: Duration = Duration::from_millis(100);
 /// The part of a wait that is left to chance, so that gateways do not dial in step (gRPC's jitter).
 const JITTER: f64 = 0.2;
 
 /// Whether a connection that stood for so long was worth having, so that the next is dialled at once: not that of a
 /// backend that ends each at its beginning, which would be dialled without end.
 pub(super) fn is_lasting(stood: Duration) -> bool {
-    stood >= FIRST
+    stood >= LASTING
 }
 
 /// Waits between attempts that fail, each longer than the last.

@@ -174,6 +174,27 @@ async fn a_frozen_backend_is_suspected_and_then_given_up_with_its_calls() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_slow_backend_is_asked_sooner_whether_it_lives_where_it_may_be_asked_at_any_time() {
+    for (takes_pings, expected) in [(true, 2 * 250 + 200), (false, 3 * 1000 + 200)] {
+        let (kept, listening) = kept();
+        kept.endpoint().set_takes_pings(takes_pings);
+        let mut connection = listening.accept(100).await;
+        connected(&kept).await;
+        let calling = tokio::spawn(call(&kept));
+        let (_, respond) = next(&mut connection).await;
+        let _ = timeout(Duration::from_secs(1), connection.accept()).await;
+        answer(respond, b"\0\0\0\0\x04slow");
+        let _ = timeout(Duration::from_millis(1), connection.accept()).await;
+        calling.await.unwrap().unwrap();
+        let (began, waiting) = (Instant::now(), tokio::spawn(call(&kept)));
+        kept.endpoint().suspected().await;
+        let took = began.elapsed().as_millis();
+        assert!((expected..expected + 20).contains(&took), "{took} ms for {expected}");
+        waiting.abort();
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_slow_backend_that_answers_pings_is_waited_for() {
     let (kept, listening) = kept();
     let mut connection = listening.accept(100).await;
