@@ -5,6 +5,7 @@ use std::pin::{Pin, pin};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Either, select};
 use tokio::time::sleep_until;
 
@@ -36,9 +37,10 @@ impl Pool {
             return Either::Left(call.send(sent, *number));
         }
         let after = if traits.hedged && call.hedges { self.hedge_after() } else { None };
+        // Boxed, so that the calls of other models are not larger for it.
         Either::Right(match after {
-            None => Either::Left(self.attempt_watched(call, sent, number, tried)),
-            Some(after) => Either::Right(Box::pin(self.attempt_hedged(call, sent, after, number, tried))),
+            None => self.attempt_watched(call, sent, number, tried).boxed(),
+            Some(after) => self.attempt_hedged(call, sent, after, number, tried).boxed(),
         })
     }
 
