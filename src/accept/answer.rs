@@ -11,10 +11,10 @@ use smallvec::SmallVec;
 
 use super::budget::Taken;
 use super::compression::{ACCEPTED, Encoding};
-use super::names::{GRPC, GRPC_ACCEPT_ENCODING, GRPC_ENCODING};
+use super::names::{GRPC_ACCEPT_ENCODING, GRPC_ENCODING};
 use crate::error::{Error, Kind};
 use crate::tensor::Rope;
-use crate::wire::status;
+use crate::wire::{GRPC, status};
 
 /// The body of a unary answer.
 #[derive(Debug)]

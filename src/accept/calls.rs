@@ -125,9 +125,9 @@ impl<S: Infer> Calls<S> {
         let mut response: InferResponse = calling.await?;
         let answer = P::encode(&response, &reply);
         taken.overdraw(answer.len());
-        if self.rules.load_report {
-            let gateways = self.gateways.count(&response.model, metadata.origin, Instant::now());
-            response.execution.load.gateways = gateways;
+        // Nobody else is told.
+        if let Some(gateway) = metadata.origin.filter(|_| self.rules.load_report) {
+            response.execution.load.gateways = self.gateways.count(&response.model, gateway, Instant::now());
         }
         Ok((answer, taken, response.execution.load))
     }

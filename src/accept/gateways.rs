@@ -39,16 +39,13 @@ impl Gateways {
         Gateways { hasher: RandomState::new(), started: now, buckets }
     }
 
-    /// How many have called `model` of late, with the one that calls it now, where it is one that does.
-    pub(super) fn count(&self, model: &ModelName, caller: Option<u64>, now: Instant) -> u32 {
+    /// How many have called `model` of late, with the one that calls it now.
+    pub(super) fn count(&self, model: &ModelName, caller: u64, now: Instant) -> u32 {
         let of_model = self.hash(model.as_str()) & !u64::from(u32::MAX);
         let bucket = &self.buckets[(of_model >> 32) as usize % BUCKETS];
         let millis = now.saturating_duration_since(self.started).as_millis() as u64;
-        if let Some(caller) = caller {
-            // Never 0, which is nobody.
-            let who = of_model | (self.hash(caller) >> 32).max(1);
-            take(bucket, who, millis);
-        }
+        // Never 0, which is nobody.
+        take(bucket, of_model | (self.hash(caller) >> 32).max(1), millis);
         let is_of_model = |seen: &&Seen| {
             let who = seen.who.load(Relaxed);
             who != 0 && who & !u64::from(u32::MAX) == of_model && is_recent(seen, millis)
@@ -93,20 +90,19 @@ mod tests {
     fn each_gateway_counts_once_for_each_model_that_it_has_called_lately() {
         let start = Instant::now();
         let (gateways, one, other) = (Gateways::new(start), model("one"), model("other"));
-        assert_eq!(gateways.count(&one, None, start), 0);
-        assert_eq!(gateways.count(&one, Some(7), start), 1);
-        assert_eq!(gateways.count(&one, Some(7), start), 1);
-        assert_eq!(gateways.count(&one, Some(8), start + LATELY / 2), 2);
-        assert_eq!(gateways.count(&other, Some(8), start + LATELY / 2), 1);
-        assert_eq!(gateways.count(&one, None, start + LATELY), 1);
-        assert_eq!(gateways.count(&one, None, start + LATELY * 2), 0);
+        assert_eq!(gateways.count(&one, 7, start), 1);
+        assert_eq!(gateways.count(&one, 7, start), 1);
+        assert_eq!(gateways.count(&one, 8, start + LATELY / 2), 2);
+        assert_eq!(gateways.count(&other, 8, start + LATELY / 2), 1);
+        assert_eq!(gateways.count(&one, 8, start + LATELY), 1);
+        assert_eq!(gateways.count(&one, 9, start + LATELY * 2), 1);
     }
 
     #[test]
     fn more_gateways_than_there_is_room_for_are_as_many_as_there_is() {
         let start = Instant::now();
         let (gateways, one) = (Gateways::new(start), model("one"));
-        let counts = (0..1000).map(|id| gateways.count(&one, Some(id), start));
+        let counts = (0..1000).map(|id| gateways.count(&one, id, start));
         assert_eq!(counts.max(), Some(MOST as u32));
     }
 }

@@ -1,6 +1,6 @@
-//! Headers by their names, and values that never change: made once and not with each call.
+//! Headers by their names, which are parsed once and not with each call.
 
-use http::{HeaderName, HeaderValue};
+use http::HeaderName;
 
 use crate::wire::orca;
 
@@ -8,4 +8,3 @@ pub(super) const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encod
 pub(super) const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
 pub(super) const LOAD_REPORT: HeaderName = HeaderName::from_static(orca::TRAILER);
 pub(super) const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
-pub(super) const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");

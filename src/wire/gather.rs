@@ -68,6 +68,9 @@ impl<T: AsyncWrite + Unpin, F: Future> Future for TurnsOf<T, F> {
         let polled = this.user.poll(cx);
         let mut inner = lock(this.inner);
         if let Poll::Ready(Err(error)) = inner.poll_send_all(cx) {
+            // Nothing more can be sent: to try again with each turn would wake the user for ever.
+            inner.gathered.clear();
+            inner.unflushed = false;
             inner.failed = Some(error);
             // The user finds out when it writes or flushes, which it does in each turn.
             cx.waker().wake_by_ref();

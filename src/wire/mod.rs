@@ -29,6 +29,9 @@ pub mod trace;
 
 pub use message::PREFIX;
 
+/// The content type of every gRPC message.
+pub const GRPC: http::HeaderValue = http::HeaderValue::from_static("application/grpc");
+
 /// Types and clients generated from `proto/`.
 #[allow(missing_docs, clippy::all, rustdoc::all, reason = "generated from documented .proto files")]
 pub mod proto {

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::header::CONTENT_TYPE;
-use http::{HeaderValue, Request, Response};
+use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use tonic::Status;
 use tonic::body::Body;
@@ -14,7 +14,7 @@ use tower::Service;
 
 use super::{Endpoint, Failed};
 use crate::tensor::Rope;
-use crate::wire::PREFIX;
+use crate::wire::{GRPC, PREFIX};
 
 /// A channel for generated clients, to one endpoint. It is always ready: a question to an endpoint that is not
 /// connected fails at once.
@@ -63,6 +63,6 @@ fn response(message: Option<Bytes>, trailers: http::HeaderMap) -> Response<Body>
     framed.extend_from_slice(&message);
     let body = Full::new(Bytes::from(framed)).with_trailers(std::future::ready(Some(Ok(trailers))));
     let mut response = Response::new(Body::new(body));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    response.headers_mut().insert(CONTENT_TYPE, GRPC);
     response
 }

@@ -15,8 +15,8 @@ use super::answer::{Assembly, Reply};
 use super::connection::Owed;
 use crate::balance::retry::Ran;
 use crate::error::{Error, Kind};
+use crate::wire::GRPC;
 
-const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 const TRAILERS: HeaderValue = HeaderValue::from_static("trailers");
 const OURSELVES: HeaderValue = HeaderValue::from_static(concat!("infergate/", env!("CARGO_PKG_VERSION")));
 

@@ -14,6 +14,7 @@ use tonic::{Code, Status};
 use super::connection::Connection;
 use super::{LARGEST_MESSAGE, ServerArgs, unreachable};
 use crate::cli::failure::Failure;
+use crate::wire::GRPC;
 use crate::wire::proto::inference::ModelInferRequest;
 
 const PATH: &str = "/inference.GRPCInferenceService/ModelInfer";
@@ -102,7 +103,7 @@ fn head(server: &ServerArgs) -> Result<Request<()>, Failure> {
 
 fn headers(server: &ServerArgs) -> HeaderMap {
     let mut headers = server.request(()).into_parts().0.into_headers();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert(header::CONTENT_TYPE, GRPC);
     headers.insert(header::TE, HeaderValue::from_static("trailers"));
     headers
 }

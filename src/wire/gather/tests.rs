@@ -1,6 +1,8 @@
 //! Whatever is written arrives in order and once, in as few pieces as its turns allow.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::task::{Wake, Waker};
 
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -102,6 +104,30 @@ fn a_stream_that_breaks_after_the_turn_fails_the_next() {
         stream.flush().await
     }));
     assert_eq!(failed.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+}
+
+#[derive(Default)]
+struct Wakes(AtomicUsize);
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Relaxed);
+    }
+}
+
+#[test]
+fn whoever_does_not_look_is_woken_once_by_a_stream_that_broke() {
+    let (mut stream, turns) = gather(Slow { broken: true, ..Slow::default() });
+    let wakes = Arc::<Wakes>::default();
+    let waker = Waker::from(wakes.clone());
+    let mut waiting = Box::pin(turns.of(async move {
+        stream.write_all(b"lost").await.unwrap();
+        std::future::pending::<()>().await;
+    }));
+    for _ in 0..3 {
+        assert!(waiting.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    }
+    assert_eq!(wakes.0.load(Relaxed), 1);
 }
 
 #[test]
