@@ -20,9 +20,10 @@ use super::phase::Phases;
 use super::protocol::Protocol;
 use super::timing;
 use crate::error::Result;
-use crate::infer::{Infer, InferResponse, LoadReport, Member, Stage, Timeline, call};
+use crate::infer::{Execution, Infer, InferResponse, LoadReport, Member, Spent, Stage, Timeline, call};
 use crate::observe::{Entry, Ledger};
 use crate::tensor::Rope;
+use crate::wire::stages::{self, Told};
 use crate::wire::{orca, status};
 
 /// An answer that is being made. Dropping it abandons the call.
@@ -103,13 +104,13 @@ impl<S: Infer> Calls<S> {
         B::Error: std::fmt::Display,
     {
         let message = messages.only(metadata.deadline).await?;
-        let (answer, taken, load) = self.one::<P>(message, metadata, timeline).await?;
+        let (answer, taken, execution) = self.one::<P>(message, metadata, timeline).await?;
         let answer = metadata.answer_encoding.deflated(answer).await;
         let now = Instant::now();
         timeline.end(Stage::Encode, now);
-        let mut trailers = trailers(timeline, now);
+        let mut trailers = trailers(&timeline.spent_until(now), &execution, metadata);
         if self.rules.load_report {
-            report(&mut trailers, &load, metadata);
+            report(&mut trailers, &execution.load, metadata);
         }
         Ok(Answer::ok(answer, trailers, metadata.answer_encoding, taken))
     }
@@ -120,7 +121,7 @@ impl<S: Infer> Calls<S> {
         message: Message,
         metadata: &Metadata,
         timeline: &Timeline,
-    ) -> Result<(Rope, Taken, LoadReport)> {
+    ) -> Result<(Rope, Taken, Execution)> {
         let (calling, mut taken, reply) = self.begin::<P>(message, metadata, timeline)?;
         let mut response: InferResponse = calling.await?;
         let answer = P::encode(&response, &reply);
@@ -129,7 +130,7 @@ impl<S: Infer> Calls<S> {
         if let Some(gateway) = metadata.origin.filter(|_| self.rules.load_report) {
             response.execution.load.gateways = self.gateways.count(&response.model, gateway, Instant::now());
         }
-        Ok((answer, taken, response.execution.load))
+        Ok((answer, taken, response.execution))
     }
 
     /// Decodes a message and hands its call to the stages.
@@ -162,11 +163,18 @@ fn ended(entry: Entry, answer: Result<Response<Answer>>) -> Response<Answer> {
     answer.unwrap_or_else(Answer::failed)
 }
 
-/// The trailers of a call that went well and ended at `now`: its status, and where its time went.
-fn trailers(timeline: &Timeline, now: Instant) -> HeaderMap {
+/// The trailers of a call that went well: its status, and where its time went. Gateways are told in few bytes.
+fn trailers(spent: &Spent, execution: &Execution, metadata: &Metadata) -> HeaderMap {
     let mut trailers = status::ok_trailers();
-    if let Ok(timing) = HeaderValue::from_maybe_shared(timing::server_timing(timeline, now)) {
-        trailers.insert(SERVER_TIMING, never_indexed(timing));
+    let (name, told) = match metadata.origin {
+        Some(_) => {
+            let told = Told::new(*spent, &execution.composition, execution.members);
+            (stages::TRAILER, Bytes::from(stages::trailer(&told)))
+        }
+        None => (SERVER_TIMING, timing::server_timing(spent)),
+    };
+    if let Ok(told) = HeaderValue::from_maybe_shared(told) {
+        trailers.insert(name, never_indexed(told));
     }
     trailers
 }

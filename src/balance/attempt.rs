@@ -14,8 +14,11 @@ use super::now;
 use super::pool::Tactics;
 use super::retry::Ran;
 use crate::error::{Error, Kind, Result, Retry};
-use crate::infer::{Close, Composition, Execution, InferRequest, InferResponse, LoadReport, Member as Caller, Stage};
+use crate::infer::{
+    Close, Composition, Execution, InferRequest, InferResponse, LoadReport, Member as Caller, Spent, Stage,
+};
 use crate::tensor::Rope;
+use crate::wire::stages::{self, Told};
 use crate::wire::{oip, orca, origin, status, timeout, trace};
 
 /// What is kept back of a call's time for the way there and back: a fiftieth, and no more than this.
@@ -84,16 +87,16 @@ impl Outgoing {
     }
 
     /// Sends the call, as attempt `number` from one on, to where `sent` was let in.
-    pub(super) fn send(&self, sent: Sent, number: u32) -> impl Future<Output = Result<InferResponse, Failed>> + Send {
+    pub(super) fn send(&self, sent: Sent, number: u32) -> impl Future<Output = Answer> + Send {
         let (endpoint, began) = (sent.member.endpoint.clone(), now());
         async move {
             let reply = endpoint.call(&MODEL_INFER, &self.headers(number, began), &self.message).await;
-            let answer = reply.and_then(|reply| self.understood(reply, endpoint.name(), began));
+            let answer = reply.and_then(|reply| self.understood(reply, endpoint.name(), number, began));
             match &answer {
                 Ok((_, report)) => sent.answered(report.as_ref(), now()),
                 Err(failed) => sent.failed(&said(&failed.error), now()),
             }
-            answer.map(|(response, _)| response)
+            answer.map(|(answered, _)| answered)
         }
     }
 
@@ -101,8 +104,9 @@ impl Outgoing {
         &self,
         reply: Reply,
         backend: &ByteString,
+        number: u32,
         began: Instant,
-    ) -> Result<(InferResponse, Option<LoadReport>), Failed> {
+    ) -> Result<(Answered, Option<LoadReport>), Failed> {
         status::failure(&reply.trailers).map_err(|error| {
             let ran = if error.kind().retry() == Retry::Safe { Ran::Never } else { Ran::Maybe };
             Failed { error, ran }
@@ -111,6 +115,7 @@ impl Outgoing {
         let message = reply.message.ok_or_else(|| wrong(Error::new(Kind::Engine, "the backend's answer is empty")))?;
         let answer = oip::answer(message.clone(), self.message_size).map_err(wrong)?;
         let report = reply.trailers.get(orca::TRAILER).and_then(|value| orca::read(value.to_str().ok()?));
+        let behind = reply.trailers.get(&stages::TRAILER).and_then(|value| stages::read(value.as_bytes()));
         let response = InferResponse {
             model: answer.model,
             version: answer.version,
@@ -118,9 +123,45 @@ impl Outgoing {
             parameters: answer.parameters,
             rows: self.rows as usize,
             received: Some(message),
-            execution: execution(backend, self.rows, began, report.unwrap_or_default()),
+            execution: execution(backend, self.rows, began, behind.as_ref(), report.unwrap_or_default()),
         };
-        Ok((response, report))
+        let (connected, sent) = (reply.connected, reply.sent);
+        Ok((Answered { response, number, began, connected, sent, spent: behind.map(|behind| behind.spent) }, report))
+    }
+}
+
+/// A good answer, and what is known of the way there and back.
+pub(super) struct Answered {
+    pub(super) response: InferResponse,
+    /// The attempt's.
+    pub(super) number: u32,
+    began: Instant,
+    connected: Instant,
+    sent: Instant,
+    /// Where the time went at the backend, where that tells it.
+    spent: Option<Spent>,
+}
+
+/// What became of an attempt.
+pub(super) type Answer = Result<Answered, Failed>;
+
+impl Answered {
+    /// Stamps the calls that it answers, of which the first attempt of late was `first`; when it was here.
+    pub(super) fn stamp(&self, callers: &[Caller], first: u32) -> Instant {
+        let now = now();
+        for timeline in callers.iter().map(|caller| &caller.timeline) {
+            if self.number != first {
+                // Another attempt came to nothing meanwhile.
+                timeline.end(Stage::Execute, self.began);
+            }
+            timeline.end(Stage::Connect, self.connected);
+            timeline.end(Stage::Send, self.sent);
+            match &self.spent {
+                Some(spent) => timeline.fold(spent, now),
+                None => timeline.end(Stage::Execute, now),
+            }
+        }
+        now
     }
 }
 
@@ -133,13 +174,16 @@ fn said(error: &Error) -> Error {
     }
 }
 
-/// How a call ran that another process ran: all of it between sending and answer.
-fn execution(backend: &ByteString, rows: u32, began: Instant, load: LoadReport) -> Execution {
+/// How a call ran that another process ran: all of it between sending and answer, in the batch that it tells of.
+fn execution(backend: &ByteString, rows: u32, began: Instant, behind: Option<&Told>, load: LoadReport) -> Execution {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let alone = Composition { rows: rows as usize, elements: 0, padding: 0, closed: Close::SlotFree };
+    let told =
+        |behind: &Told| Composition { rows: behind.rows, padding: behind.padding, closed: behind.closed, ..alone };
     Execution {
         batch: NUMBER.fetch_add(1, Relaxed),
-        composition: Composition { rows: rows as usize, elements: 0, padding: 0, closed: Close::SlotFree },
-        members: 1,
+        composition: behind.map_or(alone, told),
+        members: behind.map_or(1, |behind| behind.members),
         device: backend.clone(),
         taken: began,
         merged: began,
@@ -148,10 +192,11 @@ fn execution(backend: &ByteString, rows: u32, began: Instant, load: LoadReport) 
     }
 }
 
-/// Ends a stage of every call that is sent as one.
-pub(super) fn stamp(callers: &[Caller], stage: Stage) {
+/// Ends a stage of every call that is sent as one; when that was.
+pub(super) fn stamp(callers: &[Caller], stage: Stage) -> Instant {
     let now = now();
     callers.iter().for_each(|caller| caller.timeline.end(stage, now));
+    now
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use http::HeaderValue;
 use smallvec::SmallVec;
 use tokio::time::sleep;
 
-use super::attempt::{Outgoing, stamp};
+use super::attempt::{Answered, Outgoing, stamp};
 use super::bell::Bell;
 use super::budget::RetryBudget;
 use super::ejection::{Standing, nobody_ready, relieve};
@@ -202,17 +202,21 @@ impl Pool {
     pub fn answer(self: Arc<Self>, request: InferRequest) -> impl Future<Output = Result<InferResponse>> + Send {
         let call = Outgoing::of(&request, 1, &self.tactics);
         let callers = request.members;
-        async move { self.carry(&callers, &call, &mut None).await }
+        async move {
+            let began = stamp(&callers, Stage::Admit);
+            self.carry(&callers, &call, &mut None, began).await
+        }
     }
 
     /// Sends a call where it was let in, or where it is picked to go, and elsewhere where that fails and may be hidden.
+    /// Its last stamp was at `began`.
     pub(super) async fn carry(
         &self,
         callers: &[Caller],
         call: &Outgoing,
         first: &mut Option<Sent>,
+        began: Instant,
     ) -> Result<InferResponse> {
-        let began = now();
         self.tactics.stir();
         self.tactics.budget.deposit(began);
         let (mut tried, mut number) = (Tried::new(), 1);
@@ -230,8 +234,9 @@ impl Pool {
             };
             stamp(callers, Stage::Pick);
             tried.push(sent.member.endpoint.clone());
+            let first = number;
             let failed = match self.attempt(call, sent, &mut number, &mut tried).await {
-                Ok(response) => return Ok(self.answered(response, callers, began)),
+                Ok(answered) => return Ok(self.answered(answered, callers, first, began)),
                 Err(failed) => failed,
             };
             stamp(callers, Stage::Execute);
@@ -246,9 +251,9 @@ impl Pool {
         }
     }
 
-    fn answered(&self, mut response: InferResponse, callers: &[Caller], began: Instant) -> InferResponse {
-        stamp(callers, Stage::Execute);
-        let now = now();
+    fn answered(&self, answered: Answered, callers: &[Caller], first: u32, began: Instant) -> InferResponse {
+        let now = answered.stamp(callers, first);
+        let mut response = answered.response;
         self.tactics.hedging.answered(now.saturating_duration_since(began), now);
         report::speak_for_all(&mut response.execution.load, &self.report.load());
         response

@@ -18,7 +18,7 @@ pub use batch::{Backlog, Batch, Close, Composition, Interest, Outcome};
 pub use model::{ModelName, Target, Version, VersionChoice};
 pub use request::{InferRequest, Member, Parameter, Parameters, TraceContext, WantedOutput};
 pub use response::{Execution, InferResponse, LoadReport};
-pub use timeline::{Stage, Timeline};
+pub use timeline::{Mark, Spent, Stage, Timeline};
 
 use crate::error::{Error, Result};
 

@@ -1,4 +1,4 @@
-//! Where the time of a call went: one span per stage, on this process's monotonic clock.
+//! Where the time of a call went: the marks at the borders of its stages, on this process's monotonic clock.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -15,25 +15,30 @@ pub enum Stage {
     Pick,
     /// It waits for a connection.
     Connect,
-    /// It is written to the endpoint.
+    /// It is handed to the connection.
     Send,
     /// It waits for a slot.
     Queue,
     /// It is laid out for the engine with its batch.
     Merge,
-    /// The engine runs.
+    /// The engine runs. At a gateway also an attempt that came to nothing, and all of one at a backend that does not say
+    /// where its time went.
     Execute,
     /// Its part is cut out of the batch's answer.
     Split,
-    /// The answer travels back to its waiter.
+    /// The answer travels back to its waiter. At a gateway what the backend does not account for of the time between
+    /// sending and answer: both ways over the network, and through the HTTP/2 of either side.
     Return,
     /// The answer is put into its protocol's form.
     Encode,
 }
 
 impl Stage {
+    /// How many there are.
+    pub const COUNT: usize = 11;
+
     /// Every stage in order.
-    pub const ALL: [Stage; 11] = [
+    pub const ALL: [Stage; Stage::COUNT] = [
         Stage::Receive,
         Stage::Admit,
         Stage::Pick,
@@ -65,6 +70,65 @@ impl Stage {
     }
 }
 
+/// How long each stage took in all, and what none accounts for: plain durations, which mean the same on any clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Spent {
+    nanos: [u64; Stage::COUNT],
+    other: u64,
+}
+
+impl Spent {
+    /// How long `stage` took.
+    pub fn of(&self, stage: Stage) -> Duration {
+        Duration::from_nanos(self.nanos[stage as usize])
+    }
+
+    /// What no stage accounts for.
+    pub fn other(&self) -> Duration {
+        Duration::from_nanos(self.other)
+    }
+
+    /// All of it.
+    pub fn total(&self) -> Duration {
+        Duration::from_nanos(self.nanos.iter().fold(self.other, |sum, nanos| sum.saturating_add(*nanos)))
+    }
+
+    /// Adds to a stage, or where `stage` is none to what none accounts for.
+    pub fn add(&mut self, stage: Option<Stage>, time: Duration) {
+        let sum = match stage {
+            Some(stage) => &mut self.nanos[stage as usize],
+            None => &mut self.other,
+        };
+        *sum = sum.saturating_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+    }
+
+    /// The stages that took any time, in order, then what none accounts for, in whole `units`. What is cut off from one
+    /// goes to the next, so that they add up to the whole, cut to such units.
+    pub fn in_units(&self, unit: Duration) -> impl Iterator<Item = (Option<Stage>, u64)> {
+        let (unit, mut left) = (unit.as_nanos().max(1) as u64, 0);
+        let parts = Stage::ALL.into_iter().map(|stage| (Some(stage), self.nanos[stage as usize]));
+        let taken = parts.filter(|(_, nanos)| *nanos > 0).chain([(None, self.other)]);
+        taken.map(move |(stage, nanos)| {
+            let nanos = nanos.saturating_add(left);
+            left = nanos % unit;
+            (stage, nanos / unit)
+        })
+    }
+}
+
+/// One stretch of a call's time, from the end of the one before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    /// What it was spent on; none where a process behind this one accounts for it with no stage.
+    pub stage: Option<Stage>,
+    /// Whether it was in a process behind this one: then its length is known, and its place a guess.
+    pub is_behind: bool,
+    /// When it began, since the start of the call.
+    pub since: Duration,
+    /// When it ended, since the start of the call.
+    pub until: Duration,
+}
+
 /// The stamps of one call. Clones share them, so that whoever holds the call last (an answer, an error, a guard that
 /// is dropped) still sees where its time went. A stage that is met again, as by a retry, adds up.
 ///
@@ -72,19 +136,28 @@ impl Stage {
 #[derive(Debug, Clone)]
 pub struct Timeline(Arc<Stamps>);
 
+/// As many stretches as a call has that was tried three times, and some. What comes after them is added to the last.
+const MARKS: usize = 24;
+
+/// Bits of a mark that are not its time: the stage's number, and whether it is behind.
+const BEHIND: u64 = 1 << 4;
+const NO_STAGE: u64 = 0xf;
+const TIME: u32 = 5;
+
 #[derive(Debug)]
 struct Stamps {
     started: Instant,
-    /// Nanoseconds from the start to the last stamp. Relaxed is enough here and below: a call has one owner at a time,
-    /// and the channels that hand it over order the stores.
-    last: AtomicU64,
-    spent: [AtomicU64; Stage::ALL.len()],
+    /// How many marks there are. Relaxed is enough here and below: a call has one owner at a time, and the channels that
+    /// hand it over order the stores.
+    count: AtomicU64,
+    /// Nanoseconds from the start to the mark, above its other bits.
+    marks: [AtomicU64; MARKS],
 }
 
 impl Timeline {
     /// A call whose first byte came at `now`.
     pub fn start(now: Instant) -> Timeline {
-        Timeline(Arc::new(Stamps { started: now, last: AtomicU64::new(0), spent: Default::default() }))
+        Timeline(Arc::new(Stamps { started: now, count: AtomicU64::new(0), marks: Default::default() }))
     }
 
     /// When the call began.
@@ -94,34 +167,92 @@ impl Timeline {
 
     /// Ends `stage` at `now`: it lasted since the last stamp.
     pub fn end(&self, stage: Stage, now: Instant) {
-        let until = now.saturating_duration_since(self.0.started).as_nanos() as u64;
-        let since = self.0.last.load(Relaxed);
-        let spent = &self.0.spent[stage as usize];
+        self.mark(stage as u64, self.nanos(now));
+    }
+
+    /// Takes over where the time went of a process behind this one, which was asked at the last stamp and had answered at
+    /// `now`. What it does not account for is the way there and back. Only lengths are compared, never two clocks.
+    pub fn fold(&self, behind: &Spent, now: Instant) {
+        let end = self.nanos(now);
+        let mut until = self.last();
+        let stages = Stage::ALL.into_iter().map(|stage| (stage as u64, behind.nanos[stage as usize]));
+        for (stage, nanos) in stages.chain([(NO_STAGE, behind.other)]) {
+            until = until.saturating_add(nanos).min(end);
+            self.mark(stage | BEHIND, until);
+        }
+        self.mark(Stage::Return as u64, end);
+    }
+
+    fn nanos(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(self.0.started).as_nanos() as u64
+    }
+
+    /// When the last mark was made.
+    fn last(&self) -> u64 {
+        match self.0.count.load(Relaxed) {
+            0 => 0,
+            count => self.0.marks[count as usize - 1].load(Relaxed) >> TIME,
+        }
+    }
+
+    fn mark(&self, kind: u64, until: u64) {
         // Not one atomic addition: a call has one owner at a time, and this is on the path of each.
-        spent.store(spent.load(Relaxed) + until.saturating_sub(since), Relaxed);
-        self.0.last.store(until.max(since), Relaxed);
+        let count = self.0.count.load(Relaxed) as usize;
+        if until <= self.last() {
+            return;
+        }
+        if count < MARKS {
+            self.0.marks[count].store(until << TIME | kind, Relaxed);
+            self.0.count.store(count as u64 + 1, Relaxed);
+        } else {
+            let last = &self.0.marks[MARKS - 1];
+            last.store(until << TIME | last.load(Relaxed) & (BEHIND | NO_STAGE), Relaxed);
+        }
+    }
+
+    /// What its time was spent on, one stretch after another.
+    pub fn marks(&self) -> impl Iterator<Item = Mark> {
+        let count = self.0.count.load(Relaxed) as usize;
+        let mut since = Duration::ZERO;
+        self.0.marks[..count].iter().map(move |mark| {
+            let bits = mark.load(Relaxed);
+            let until = Duration::from_nanos(bits >> TIME);
+            let stage = Stage::ALL.get((bits & NO_STAGE) as usize).copied();
+            Mark { stage, is_behind: bits & BEHIND != 0, since: std::mem::replace(&mut since, until), until }
+        })
+    }
+
+    /// How long each stage took, of a call that ended at `now`.
+    pub fn spent_until(&self, now: Instant) -> Spent {
+        let mut spent = Spent::default();
+        self.marks().for_each(|mark| spent.add(mark.stage, mark.until - mark.since));
+        spent.add(None, Duration::from_nanos(self.nanos(now).saturating_sub(self.last())));
+        spent
     }
 
     /// How long `stage` took in all.
     pub fn spent(&self, stage: Stage) -> Duration {
-        Duration::from_nanos(self.0.spent[stage as usize].load(Relaxed))
-    }
-
-    /// The stages that took any time, in order.
-    pub fn stages(&self) -> impl Iterator<Item = (Stage, Duration)> {
-        Stage::ALL.into_iter().map(|stage| (stage, self.spent(stage))).filter(|(_, spent)| !spent.is_zero())
+        self.spent_until(self.0.started).of(stage)
     }
 
     /// What no stage accounts for, of a call that ended at `now`.
     pub fn unaccounted(&self, now: Instant) -> Duration {
-        let accounted: Duration = Stage::ALL.into_iter().map(|stage| self.spent(stage)).sum();
-        now.saturating_duration_since(self.0.started).saturating_sub(accounted)
+        self.spent_until(now).other()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    const MICRO: Duration = Duration::from_micros(1);
+
+    fn stages(timeline: &Timeline) -> Vec<(Option<Stage>, bool, u64)> {
+        let told = |mark: Mark| (mark.stage, mark.is_behind, (mark.until - mark.since).as_micros() as u64);
+        timeline.marks().map(told).collect()
+    }
 
     #[test]
     fn stages_stamped_one_after_another_leave_nothing_unaccounted() {
@@ -133,8 +264,10 @@ mod tests {
         timeline.end(Stage::Execute, at(125));
         timeline.end(Stage::Queue, at(130));
         assert_eq!(timeline.spent(Stage::Queue), Duration::from_micros(25));
-        assert_eq!(timeline.stages().map(|(_, spent)| spent).sum::<Duration>(), Duration::from_micros(130));
-        assert_eq!(timeline.unaccounted(at(131)), Duration::from_micros(1));
+        assert_eq!(timeline.spent_until(at(130)).total(), Duration::from_micros(130));
+        assert_eq!(timeline.unaccounted(at(131)), MICRO);
+        let last = timeline.marks().last().unwrap();
+        assert_eq!((last.stage, last.since, last.until), (Some(Stage::Queue), 125 * MICRO, 130 * MICRO));
     }
 
     #[test]
@@ -144,6 +277,56 @@ mod tests {
         timeline.end(Stage::Admit, start + Duration::from_micros(9));
         timeline.end(Stage::Queue, start + Duration::from_micros(4));
         timeline.end(Stage::Merge, start + Duration::from_micros(10));
-        assert_eq!(timeline.spent(Stage::Merge), Duration::from_micros(1));
+        assert_eq!(timeline.spent(Stage::Merge), MICRO);
+    }
+
+    #[test]
+    fn what_a_process_behind_accounts_for_is_taken_over_and_the_rest_of_the_hop_is_the_way() {
+        let start = Instant::now();
+        let timeline = Timeline::start(start);
+        timeline.end(Stage::Send, start + 10 * MICRO);
+        let mut behind = Spent::default();
+        behind.add(Some(Stage::Execute), 50 * MICRO);
+        behind.add(Some(Stage::Queue), 5 * MICRO);
+        behind.add(None, 2 * MICRO);
+        timeline.fold(&behind, start + 100 * MICRO);
+        let own = |stage, micros| (Some(stage), false, micros);
+        let theirs = |stage, micros| (Some(stage), true, micros);
+        let told = [own(Stage::Send, 10), theirs(Stage::Queue, 5), theirs(Stage::Execute, 50)];
+        assert_eq!(stages(&timeline), [&told[..], &[(None, true, 2), own(Stage::Return, 33)]].concat());
+        assert_eq!(timeline.unaccounted(start + 101 * MICRO), 3 * MICRO);
+    }
+
+    #[test]
+    fn a_process_behind_that_accounts_for_more_than_the_hop_gets_no_more_than_that() {
+        let start = Instant::now();
+        let timeline = Timeline::start(start);
+        let mut behind = Spent::default();
+        behind.add(Some(Stage::Queue), 7 * MICRO);
+        behind.add(Some(Stage::Execute), Duration::MAX);
+        timeline.fold(&behind, start + 10 * MICRO);
+        assert_eq!(stages(&timeline), [(Some(Stage::Queue), true, 7), (Some(Stage::Execute), true, 3)]);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_stamped_the_parts_add_up_to_the_whole(
+            stamps in prop::collection::vec((0..Stage::COUNT, 0..5000u64), 0..60),
+            after in 0..100u64,
+            unit in 1..3000u64,
+        ) {
+            let start = Instant::now();
+            let (timeline, mut now) = (Timeline::start(start), start);
+            for (stage, nanos) in stamps {
+                now += Duration::from_nanos(nanos);
+                timeline.end(Stage::ALL[stage], now);
+            }
+            let spent = timeline.spent_until(now + Duration::from_nanos(after));
+            prop_assert_eq!(spent.other(), Duration::from_nanos(after));
+            let total = spent.total();
+            prop_assert_eq!(total, now + Duration::from_nanos(after) - start);
+            let units: u64 = spent.in_units(Duration::from_nanos(unit)).map(|(_, units)| units).sum();
+            prop_assert_eq!(units, total.as_nanos() as u64 / unit);
+        }
     }
 }

@@ -186,6 +186,11 @@ impl Owed {
         Owed { connection, since }
     }
 
+    /// Since when.
+    pub(super) fn since(&self) -> Instant {
+        self.since
+    }
+
     /// The answer has come.
     pub(super) fn settled(&self) {
         self.connection.shared.answers.fetch_add(1, Relaxed);

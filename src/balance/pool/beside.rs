@@ -10,15 +10,12 @@ use futures_util::future::{BoxFuture, Either, select};
 use tokio::time::sleep_until;
 
 use super::{Pool, Tried};
-use crate::balance::attempt::Outgoing;
+use crate::balance::attempt::{Answer, Outgoing};
 use crate::balance::endpoint::Failed;
 use crate::balance::member::Sent;
 use crate::balance::now;
 use crate::balance::retry::{Next, Ran};
 use crate::error::{Error, Kind};
-use crate::infer::InferResponse;
-
-type Answer = Result<InferResponse, Failed>;
 
 /// An attempt that is under way.
 type Running<'a> = Pin<&'a mut (dyn Future<Output = Answer> + Send)>;

@@ -8,6 +8,7 @@
 
 mod authority;
 mod backend;
+mod breakdown;
 mod frames;
 mod fronting;
 mod gate;
@@ -20,6 +21,7 @@ mod wait;
 
 pub use authority::{Authority, Signed};
 pub use backend::{Deed, Part, Taken};
+pub use breakdown::Breakdown;
 pub use frames::{END_STREAM, Frame, Wire, kind};
 pub use fronting::{Fronting, Standing};
 pub use gate::Gate;
