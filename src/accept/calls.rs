@@ -149,7 +149,7 @@ impl<S: Infer> Calls<S> {
         let member = Member {
             id: ByteString::new(),
             deadline: metadata.deadline,
-            trace: metadata.trace,
+            trace: metadata.trace.clone(),
             previous_attempts: metadata.previous_attempts,
             timeline: timeline.clone(),
         };

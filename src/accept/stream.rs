@@ -99,7 +99,7 @@ impl<S: Infer> Calls<S> {
         let entry = self.ledger.accept();
         let id = oip::id(&message.bytes);
         let deadline = metadata.deadline.min(timeline.started() + self.rules.deadlines.default);
-        let metadata = Metadata { deadline, ..*metadata };
+        let metadata = Metadata { deadline, trace: metadata.trace.clone(), ..*metadata };
         let result = self.one::<OpenInference>(message, &metadata, &timeline).await;
         entry.end(&result);
         let (message, taken) = match result {

@@ -1,7 +1,7 @@
 //! One try of a call at one endpoint: the request into the backend's form, the reply back into ours.
 
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use bytestring::ByteString;
@@ -15,7 +15,7 @@ use super::pool::Tactics;
 use super::retry::Ran;
 use crate::error::{Error, Kind, Result, Retry};
 use crate::infer::{
-    Close, Composition, Execution, InferRequest, InferResponse, LoadReport, Member as Caller, Spent, Stage,
+    Close, Composition, Execution, InferRequest, InferResponse, LoadReport, Member as Caller, Spent, Stage, Trace,
 };
 use crate::tensor::Rope;
 use crate::wire::stages::{self, Told};
@@ -41,7 +41,7 @@ pub(super) struct Outgoing {
     pub(super) earlier: u32,
     /// Whether a second endpoint may be asked where the first is slow.
     pub(super) hedges: bool,
-    traceparent: Option<HeaderValue>,
+    trace: Option<Arc<Trace>>,
     origin: HeaderValue,
     message_size: usize,
 }
@@ -60,7 +60,7 @@ impl Outgoing {
             rows,
             earlier: first.previous_attempts,
             hedges: true,
-            traceparent: first.trace.as_ref().map(trace::traceparent),
+            trace: first.trace.clone(),
             origin: tactics.origin.clone(),
             message_size: tactics.message_size,
         }
@@ -76,8 +76,8 @@ impl Outgoing {
         let left = self.left(now);
         headers.insert(timeout::GRPC_TIMEOUT, timeout::timeout(left - MARGIN.min(left / 50)));
         headers.insert(origin::HEADER, self.origin.clone());
-        if let Some(traceparent) = &self.traceparent {
-            headers.insert(trace::TRACEPARENT, traceparent.clone());
+        if let Some(trace) = &self.trace {
+            trace::write(trace, trace.context.span_id, &mut headers);
         }
         let previous = self.earlier + number - 1;
         if previous > 0 {
