@@ -17,7 +17,7 @@ use bytestring::ByteString;
 use http::Request;
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
-use infergate::accept::{BodyRules, ByteBudget, Calls, Deadlines, OpenInference, Phases, Rules};
+use infergate::accept::{BodyRules, ByteBudget, Calls, Deadlines, OpenInference, Phases, Rules, Tracing};
 use infergate::batch::{self, Batcher, Bounds};
 use infergate::compute::{Engine, Identity, Loaded, Runners};
 use infergate::error::Result;
@@ -108,7 +108,14 @@ fn calls(seen: Arc<AtomicUsize>, max_batch: usize) -> Arc<Calls<Batcher<Runners>
         stream_in_flight: 1,
         stream_idle: minute,
     };
-    Arc::new(Calls::new(service, rules, ByteBudget::new(1 << 30), Arc::default(), Phases::default()))
+    Arc::new(Calls::new(
+        service,
+        rules,
+        ByteBudget::new(1 << 30),
+        Arc::default(),
+        Phases::default(),
+        Tracing::passing(),
+    ))
 }
 
 /// A call's message with its prefix, in frames.
@@ -132,7 +139,7 @@ async fn call(calls: &Arc<Calls<Batcher<Runners>>>, frames: &Arc<[Bytes]>) -> Ve
     let (count, frames) = (frames.len(), frames.clone());
     let frames = (0..count).map(move |at| Ok::<_, Infallible>(Frame::data(frames[at].clone())));
     let request = Request::new(StreamBody::new(tokio_stream::iter(frames)));
-    let mut body = calls.unary::<OpenInference, _>(request).await.into_body();
+    let mut body = calls.unary::<OpenInference, _>(request, false).await.into_body();
     let mut parts = Vec::with_capacity(4);
     while let Some(Ok(frame)) = body.frame().await {
         parts.extend(frame.into_data());

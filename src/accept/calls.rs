@@ -19,8 +19,10 @@ use super::names::{LOAD_REPORT, SERVER_TIMING};
 use super::phase::Phases;
 use super::protocol::Protocol;
 use super::timing;
+use super::tracing::{Tracing, status_of};
 use crate::error::Result;
 use crate::infer::{Execution, Infer, InferResponse, LoadReport, Member, Spent, Stage, Timeline, call};
+use crate::observe::trace::Followed;
 use crate::observe::{Entry, Ledger};
 use crate::tensor::Rope;
 use crate::wire::stages::{self, Told};
@@ -57,20 +59,29 @@ pub struct Calls<S> {
     pub ledger: Arc<Ledger>,
     /// How far the process is in stopping.
     pub phases: Phases,
+    /// Traces of calls.
+    pub tracing: Tracing,
     gateways: Gateways,
 }
 
 impl<S> Calls<S> {
     /// Calls to `service`, of which none has come yet.
-    pub fn new(service: S, rules: Rules, budget: Arc<ByteBudget>, ledger: Arc<Ledger>, phases: Phases) -> Calls<S> {
-        Calls { service, rules, budget, ledger, phases, gateways: Gateways::new(Instant::now()) }
+    pub fn new(
+        service: S,
+        rules: Rules,
+        budget: Arc<ByteBudget>,
+        ledger: Arc<Ledger>,
+        phases: Phases,
+        tracing: Tracing,
+    ) -> Calls<S> {
+        Calls { service, rules, budget, ledger, phases, tracing, gateways: Gateways::new(Instant::now()) }
     }
 }
 
 impl<S: Infer> Calls<S> {
     /// Answers one unary call of protocol `P`. What the call needs of its head is read before the future is made, which
-    /// is allocated and moved for each call and therefore small.
-    pub fn unary<P, B>(self: &Arc<Self>, request: Request<B>) -> Answering<Answer>
+    /// is allocated and moved for each call and therefore small. Whoever `is_trusted` decides whether it is recorded.
+    pub fn unary<P, B>(self: &Arc<Self>, request: Request<B>, is_trusted: bool) -> Answering<Answer>
     where
         P: Protocol,
         B: Body<Data = Bytes> + Send + Unpin + 'static,
@@ -79,16 +90,18 @@ impl<S: Infer> Calls<S> {
         let timeline = Timeline::start(Instant::now());
         let entry = self.ledger.accept();
         let (head, body) = request.into_parts();
+        let trace = self.tracing.begin(self.tracing.propagators.read(&head.headers), is_trusted);
+        let followed = self.tracing.tracer.follow(trace.as_ref(), P::METHOD, &timeline);
         let metadata = match Metadata::read(&head.headers, self.rules.deadlines, timeline.started()) {
-            Ok(metadata) => metadata,
-            Err(error) => return Box::pin(ready(ended(entry, Err(error)))),
+            Ok(metadata) => Metadata { trace, ..metadata },
+            Err(error) => return Box::pin(ready(ended(entry, followed, Err(error)))),
         };
         let encoding = metadata.encoding;
         let mut messages = Messages::new(body, encoding, self.rules.body, self.budget.clone(), P::LARGE_BYTES);
         let calls = self.clone();
         Box::pin(async move {
             let answer = calls.answer::<P, B>(&mut messages, &metadata, &timeline).await;
-            ended(entry, answer)
+            ended(entry, followed, answer)
         })
     }
 
@@ -124,6 +137,9 @@ impl<S: Infer> Calls<S> {
     ) -> Result<(Rope, Taken, Execution)> {
         let (calling, mut taken, reply) = self.begin::<P>(message, metadata, timeline)?;
         let mut response: InferResponse = calling.await?;
+        if let Some((notes, version)) = metadata.notes().zip(response.version) {
+            notes.answered_by(version);
+        }
         let answer = P::encode(&response, &reply);
         taken.overdraw(answer.len());
         // Nobody else is told.
@@ -153,13 +169,18 @@ impl<S: Infer> Calls<S> {
             previous_attempts: metadata.previous_attempts,
             timeline: timeline.clone(),
         };
-        Ok((call(&self.service, decoded.request(member)), taken, reply))
+        let request = decoded.request(member);
+        if let Some(notes) = metadata.notes() {
+            notes.is_for(&request.model);
+        }
+        Ok((call(&self.service, request), taken, reply))
     }
 }
 
 /// Counts a call as what it ended.
-fn ended(entry: Entry, answer: Result<Response<Answer>>) -> Response<Answer> {
+fn ended(entry: Entry, followed: Followed, answer: Result<Response<Answer>>) -> Response<Answer> {
     entry.end(&answer);
+    followed.end(|| status_of(&answer));
     answer.unwrap_or_else(Answer::failed)
 }
 

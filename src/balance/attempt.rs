@@ -15,7 +15,8 @@ use super::pool::Tactics;
 use super::retry::Ran;
 use crate::error::{Error, Kind, Result, Retry};
 use crate::infer::{
-    Close, Composition, Execution, InferRequest, InferResponse, LoadReport, Member as Caller, Spent, Stage, Trace,
+    Attempt, Close, Composition, Ending, Execution, Hop, InferRequest, InferResponse, LoadReport, Member as Caller,
+    Spent, Stage, Trace,
 };
 use crate::tensor::Rope;
 use crate::wire::stages::{self, Told};
@@ -42,13 +43,15 @@ pub(super) struct Outgoing {
     /// Whether a second endpoint may be asked where the first is slow.
     pub(super) hedges: bool,
     trace: Option<Arc<Trace>>,
+    /// Where its attempts are noted down, where they are.
+    hop: Option<Arc<Hop>>,
     origin: HeaderValue,
     message_size: usize,
 }
 
 impl Outgoing {
-    /// `request` for a backend. One that nothing has changed goes out as the bytes that it came in.
-    pub(super) fn of(request: &InferRequest, rows: u32, tactics: &Tactics) -> Outgoing {
+    /// `request` for a backend, which `picker` picks. One that nothing has changed goes out as the bytes that it came in.
+    pub(super) fn of(request: &InferRequest, rows: u32, tactics: &Tactics, picker: &'static str) -> Outgoing {
         let message = match &request.received {
             Some(received) => oip::forward(received),
             None => oip::request(request),
@@ -60,7 +63,8 @@ impl Outgoing {
             rows,
             earlier: first.previous_attempts,
             hedges: true,
-            trace: first.trace.clone(),
+            trace: trace_of(&request.members).cloned(),
+            hop: Hop::note(&request.members, picker),
             origin: tactics.origin.clone(),
             message_size: tactics.message_size,
         }
@@ -71,13 +75,13 @@ impl Outgoing {
         self.deadline.saturating_duration_since(now)
     }
 
-    fn headers(&self, number: u32, now: Instant) -> HeaderMap {
+    fn headers(&self, number: u32, span_id: Option<u64>, now: Instant) -> HeaderMap {
         let mut headers = HeaderMap::with_capacity(8);
         let left = self.left(now);
         headers.insert(timeout::GRPC_TIMEOUT, timeout::timeout(left - MARGIN.min(left / 50)));
         headers.insert(origin::HEADER, self.origin.clone());
         if let Some(trace) = &self.trace {
-            trace::write(trace, trace.context.span_id, &mut headers);
+            trace::write(trace, span_id.unwrap_or(trace.context.span_id), &mut headers);
         }
         let previous = self.earlier + number - 1;
         if previous > 0 {
@@ -89,14 +93,35 @@ impl Outgoing {
     /// Sends the call, as attempt `number` from one on, to where `sent` was let in.
     pub(super) fn send(&self, sent: Sent, number: u32) -> impl Future<Output = Answer> + Send {
         let (endpoint, began) = (sent.member.endpoint.clone(), now());
+        let noted = self.hop.as_ref().map(|hop| (hop, hop.begin(self.attempt(&sent, number, began))));
         async move {
-            let reply = endpoint.call(&MODEL_INFER, &self.headers(number, began), &self.message).await;
+            let headers = self.headers(number, noted.map(|(_, span_id)| span_id), began);
+            let reply = endpoint.call(&MODEL_INFER, &headers, &self.message).await;
             let answer = reply.and_then(|reply| self.understood(reply, endpoint.name(), number, began));
+            if let Some((hop, span_id)) = noted {
+                hop.end(span_id, now(), ending(&answer));
+            }
             match &answer {
                 Ok((_, report)) => sent.answered(report.as_ref(), now()),
                 Err(failed) => sent.failed(&said(&failed.error), now()),
             }
             answer.map(|(answered, _)| answered)
+        }
+    }
+
+    /// What is noted down of an attempt when it begins.
+    fn attempt(&self, sent: &Sent, number: u32, began: Instant) -> Attempt {
+        let endpoint = &sent.member.endpoint;
+        Attempt {
+            span_id: 0,
+            earlier: self.earlier + number - 1,
+            why: sent.why,
+            endpoint: endpoint.name().clone(),
+            address: endpoint.address(),
+            zone: endpoint.zone().cloned(),
+            is_probe: sent.is_probe(),
+            began,
+            ended: None,
         }
     }
 
@@ -127,6 +152,25 @@ impl Outgoing {
         };
         let (connected, sent) = (reply.connected, reply.sent);
         Ok((Answered { response, number, began, connected, sent, spent: behind.map(|behind| behind.spent) }, report))
+    }
+}
+
+/// The trace in which calls are made for all of these: that of the first that is recorded, where one is.
+fn trace_of(callers: &[Caller]) -> Option<&Arc<Trace>> {
+    let mut traces = callers.iter().filter_map(|caller| caller.trace.as_ref());
+    let recorded = traces.clone().find(|trace| trace.notes.is_some() && trace.context.sampled);
+    recorded.or_else(|| traces.next())
+}
+
+/// How an attempt ended, as it is noted down.
+fn ending(answer: &Result<(Answered, Option<LoadReport>), Failed>) -> Ending {
+    match answer {
+        Err(failed) => Ending::Failed(status::name(failed.error.kind()), failed.error.clone()),
+        Ok((answered, _)) => {
+            let Answered { connected, sent, ref spent, ref response, .. } = *answered;
+            let (rows, calls) = (response.execution.composition.rows, response.execution.members);
+            Ending::Answered { connected, sent, spent: spent.map(Box::new), rows, calls }
+        }
     }
 }
 

@@ -27,7 +27,7 @@ use super::now;
 use super::pick::{Candidate, Picker};
 use super::retry::{Attempt, Next, Ran, Speaks, decide};
 use crate::error::{Error, Kind, Result};
-use crate::infer::{InferRequest, InferResponse, LoadReport, Member as Caller, Stage};
+use crate::infer::{InferRequest, InferResponse, LoadReport, Member as Caller, Stage, Why};
 
 /// Who can be called for a model. Endpoints that are leaving are among them only where no other is.
 #[derive(Default)]
@@ -200,7 +200,7 @@ impl Pool {
 
     /// Answers one call. Of the request nothing is kept that its outgoing form has.
     pub fn answer(self: Arc<Self>, request: InferRequest) -> impl Future<Output = Result<InferResponse>> + Send {
-        let call = Outgoing::of(&request, 1, &self.tactics);
+        let call = Outgoing::of(&request, 1, &self.tactics, self.tactics.picker.policy().name());
         let callers = request.members;
         async move {
             let began = stamp(&callers, Stage::Admit);
@@ -226,8 +226,9 @@ impl Pool {
                 Some(sent) => Ok(sent),
                 None => self.place(&tried, call.rows).await,
             };
+            let why = last.as_ref().map_or(Why::First, |last| Why::Retry { never_ran: last.ran == Ran::Never });
             let sent = match (placed, last) {
-                (Ok(sent), _) => sent,
+                (Ok(sent), _) => sent.because(why),
                 // That nobody else is there says less than what the one who was asked said.
                 (Err(_), Some(failed)) => return Err(self.final_of(failed, number - 1)),
                 (Err(nobody), None) => return Err(nobody),

@@ -25,6 +25,7 @@ pub(super) fn broken(config: &Config, figment: &Figment) -> Vec<Problem> {
     rules.limits(config);
     rules.http2(config);
     rules.gateway(config);
+    rules.tracing(config);
     rules.whole(config);
     rules.broken
 }
@@ -36,6 +37,13 @@ struct Rules<'a> {
 }
 
 impl Rules<'_> {
+    fn tracing(&mut self, config: &Config) {
+        let ratio = config.tracing.ratio.unwrap_or_default();
+        self.require((0.0..=1.0).contains(&ratio), "tracing.ratio", "from 0 to 1".to_owned());
+        self.count("tracing.queue", config.tracing.queue);
+        self.some_time("tracing.slow", config.tracing.slow);
+    }
+
     fn limits(&mut self, config: &Config) {
         let limits = &config.limits;
         for (key, count) in [

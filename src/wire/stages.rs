@@ -12,8 +12,8 @@ use crate::infer::{Close, Composition, Spent, Stage};
 /// The trailer that carries them.
 pub const TRAILER: HeaderName = HeaderName::from_static("infergate-stages-bin");
 
-/// What they are counted in.
-const UNIT: Duration = Duration::from_nanos(100);
+/// Nanoseconds that they are counted in.
+const UNIT: u64 = 100;
 
 /// What follows the stages' numbers: what no stage accounts for, and how the batch came about.
 const OTHER: u64 = Stage::COUNT as u64;
@@ -52,9 +52,11 @@ impl Told {
 /// with a call that runs alone is left out.
 pub fn trailer(told: &Told) -> String {
     let mut bytes = SmallVec::<[u8; 64]>::new();
-    for (stage, units) in told.spent.in_units(UNIT).filter(|(_, units)| *units > 0) {
-        put(&mut bytes, stage.map_or(OTHER, |stage| stage as u64), units);
-    }
+    told.spent.tell::<UNIT>(|stage, units| {
+        if units > 0 {
+            put(&mut bytes, stage.map_or(OTHER, |stage| stage as u64), units);
+        }
+    });
     let beside = [
         (ROWS, told.rows as u64, 1),
         (MEMBERS, u64::from(told.members), 1),
@@ -85,7 +87,7 @@ pub fn read(value: &[u8]) -> Option<Told> {
     let mut rest = &bytes[..];
     while !rest.is_empty() {
         let (kind, value) = take(&mut rest)?;
-        let time = || Duration::from_nanos(value.saturating_mul(UNIT.as_nanos() as u64));
+        let time = || Duration::from_nanos(value.saturating_mul(UNIT));
         match kind {
             OTHER => told.spent.add(None, time()),
             ROWS => told.rows = usize::try_from(value).ok()?,
@@ -157,7 +159,7 @@ mod tests {
                 ..told(&stages, times[11]) };
             let read = read(trailer(&beside).as_bytes()).unwrap();
             let (total, cut) = (beside.spent.total(), read.spent.total());
-            prop_assert!(cut <= total && total - cut < UNIT);
+            prop_assert!(cut <= total && total - cut < Duration::from_nanos(UNIT));
             prop_assert_eq!(Told { spent: beside.spent, ..read }, beside);
         }
 

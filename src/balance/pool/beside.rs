@@ -16,6 +16,7 @@ use crate::balance::member::Sent;
 use crate::balance::now;
 use crate::balance::retry::{Next, Ran};
 use crate::error::{Error, Kind};
+use crate::infer::Why;
 
 /// An attempt that is under way.
 type Running<'a> = Pin<&'a mut (dyn Future<Output = Answer> + Send)>;
@@ -75,7 +76,7 @@ impl Pool {
         if self.tactics.hedging.may_send(left, predicted, &self.tactics.budget, now)
             && let Ok(other) = self.pick(tried, call.rows)
         {
-            return self.ask_beside(call, first, other, number, tried).await;
+            return self.ask_beside(call, first, other.because(Why::Hedge), number, tried).await;
         }
         match select(first, suspected).await {
             Either::Left((answer, _)) => answer,
@@ -98,7 +99,7 @@ impl Pool {
             Next::GiveUp(_) => None,
         };
         match other {
-            Some(other) => self.ask_beside(call, first, other, number, tried),
+            Some(other) => self.ask_beside(call, first, other.because(Why::Silence), number, tried),
             None => Box::pin(first),
         }
     }

@@ -10,7 +10,7 @@ mod traceparent;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-pub use propagators::Propagators;
+pub use propagators::{Carried, Propagators};
 
 use crate::infer::{Trace, TraceContext};
 

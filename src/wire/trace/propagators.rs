@@ -1,9 +1,9 @@
 //! Which forms of a trace are read, and in which it is told on.
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 
 use super::{BAGGAGE, TRACEPARENT, TRACESTATE, b3, binary, list, traceparent};
-use crate::infer::{Forms, Trace, TraceContext};
+use crate::infer::{Forms, Notes, Trace, TraceContext};
 
 /// The forms that are read, and those that are written. The W3C's goes before gRPC's own binary one, that before B3.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,6 +11,17 @@ pub struct Propagators {
     reads: Forms,
     writes: Forms,
     baggage: bool,
+}
+
+/// What a caller says of its trace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Carried {
+    /// The span that calls.
+    pub context: TraceContext,
+    /// Whether it is left to others whether the trace is recorded.
+    pub is_undecided: bool,
+    state: Option<HeaderValue>,
+    baggage: Option<HeaderValue>,
 }
 
 const W3C: Forms = Forms { w3c: true, b3: false, b3_multi: false };
@@ -43,8 +54,8 @@ impl Propagators {
         (named, unknown)
     }
 
-    /// The trace that a call's headers tell of. The binary form goes with the W3C's: whoever reads one reads the other.
-    pub fn read(&self, headers: &HeaderMap) -> Option<Trace> {
+    /// What a call's headers tell of its trace. The binary form goes with the W3C's: whoever reads one reads the other.
+    pub fn read(&self, headers: &HeaderMap) -> Option<Carried> {
         let decided = |context: TraceContext| (context, false);
         let w3c = || traceparent::read(headers.get(TRACEPARENT)?.as_bytes()).map(decided);
         let grpc = || binary::read(headers.get(binary::GRPC_TRACE_BIN)?.as_bytes()).map(decided);
@@ -58,12 +69,18 @@ impl Propagators {
             .or_else(|| self.reads.b3.then(single).flatten())
             .or_else(|| self.reads.b3_multi.then(|| b3::read_multi(headers)).flatten())?;
         let baggage = self.baggage.then(|| list::read(headers, &BAGGAGE, &list::BAGGAGE)).flatten();
-        Some(Trace { context, is_undecided, state, baggage, forms: self.writes })
+        Some(Carried { context, is_undecided, state, baggage })
     }
 
-    /// A trace that begins here.
-    pub fn begin(&self, context: TraceContext) -> Trace {
-        Trace { context, is_undecided: false, state: None, baggage: None, forms: self.writes }
+    /// The trace of a call in this place, which goes on with what its caller said where it said something.
+    pub fn trace(&self, context: TraceContext, carried: Option<Carried>, notes: Option<Notes>) -> Trace {
+        let (state, baggage) = carried.map_or((None, None), |carried| (carried.state, carried.baggage));
+        Trace { context, state, baggage, forms: self.writes, notes }
+    }
+
+    /// The same of a call whose caller's span is passed on.
+    pub fn pass(&self, carried: Carried) -> Trace {
+        self.trace(carried.context, Some(carried), None)
     }
 }
 
@@ -99,7 +116,7 @@ mod tests {
         let (asked, unknown) = Propagators::named("tracecontext, baggage,xray".split(','));
         assert_eq!(unknown, ["xray"]);
         let mut out = HeaderMap::new();
-        write(&asked.read(&came).unwrap(), 5, &mut out);
+        write(&asked.pass(asked.read(&came).unwrap()), 5, &mut out);
         assert_eq!(out["baggage"], "user=7");
         assert_eq!(out["traceparent"], "00-0af7651916cd43dd8448eb211c80319c-0000000000000005-01");
     }
@@ -110,7 +127,7 @@ mod tests {
         assert!(unknown.is_empty());
         assert_eq!(none.read(&headers(&[PARENT, ("b3", OTHER)])), None);
         let mut out = HeaderMap::new();
-        write(&none.begin(TraceContext { trace_id: 1, span_id: 1, sampled: true }), 5, &mut out);
+        write(&none.trace(TraceContext { trace_id: 1, span_id: 1, sampled: true }, None, None), 5, &mut out);
         assert!(out.is_empty());
     }
 
@@ -123,7 +140,7 @@ mod tests {
             let (propagators, _) = Propagators::named([name]);
             let context = TraceContext { trace_id, span_id: 1, sampled };
             let mut out = HeaderMap::new();
-            write(&propagators.begin(context), span_id, &mut out);
+            write(&propagators.trace(context, None, None), span_id, &mut out);
             prop_assert_eq!(propagators.read(&out).unwrap().context, TraceContext { span_id, ..context });
         }
     }

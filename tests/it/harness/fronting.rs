@@ -4,16 +4,17 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use infergate::config::{Config, Period};
+use infergate::observe::trace::Counts;
 use infergate::observe::{Ledger, Totals};
 use infergate::role::{Addresses, Gateway, StartError};
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 use tonic::transport::{Channel, Endpoint};
 
 use super::backend::Part;
 use super::message::{echo, echoed};
+use super::page::page;
 use super::raw::Raw;
 use super::serving::Oip;
 use super::wait::{eventually, within};
@@ -23,6 +24,7 @@ pub struct Fronting {
     gateway: Option<Gateway>,
     addresses: Addresses,
     ledger: Arc<Ledger>,
+    traced: Option<Arc<Counts>>,
     is_finished: bool,
 }
 
@@ -52,8 +54,8 @@ impl Fronting {
         config.balance.survey_interval = Period::millis(500);
         configure(&mut config);
         let gateway = within(Gateway::start(&config)).await?;
-        let (addresses, ledger) = (gateway.addresses(), gateway.ledger().clone());
-        Ok(Fronting { gateway: Some(gateway), addresses, ledger, is_finished: false })
+        let (addresses, ledger, traced) = (gateway.addresses(), gateway.ledger().clone(), gateway.traced().cloned());
+        Ok(Fronting { gateway: Some(gateway), addresses, ledger, traced, is_finished: false })
     }
 
     /// Waits until so many backends are connected, and have said what they serve and what it is like.
@@ -90,13 +92,7 @@ impl Fronting {
 
     /// A page of the admin port.
     pub async fn get(&self, path: &str) -> (u16, String) {
-        let mut stream = within(TcpStream::connect(self.addresses.admin)).await.unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        within(stream.read_to_string(&mut answer)).await.unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+        page(self.addresses.admin, path).await
     }
 
     pub fn grpc(&self) -> SocketAddr {
@@ -117,6 +113,11 @@ impl Fronting {
     /// A new connection for HTTP/2 by hand.
     pub async fn raw(&self) -> Raw {
         Raw::connect(self.grpc()).await
+    }
+
+    /// What became of the calls whose spans are exported.
+    pub fn traced(&self) -> &Arc<Counts> {
+        self.traced.as_ref().expect("it has a collector")
     }
 
     /// Calls by their end.

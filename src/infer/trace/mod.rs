@@ -1,6 +1,19 @@
-//! A call's place in a distributed trace.
+//! A call's place in a distributed trace, and what is noted down for the spans that may be made of it at its end.
+//!
+//! Nothing here knows what a span looks like, or whether the call is kept: that is decided when it is over. Where no traces
+//! are begun there are no notes, and none of this is made.
+
+mod hop;
+mod joint;
+mod notes;
+mod run;
 
 use http::HeaderValue;
+
+pub use hop::{Attempt, Ending, Hop, Why};
+pub use joint::Joint;
+pub use notes::{Notes, Work};
+pub use run::Run;
 
 /// A span as other processes know it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,16 +38,21 @@ pub struct Forms {
 }
 
 /// The trace that a call belongs to, and what goes with it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Trace {
-    /// The span that calls made for this one belong to.
+    /// The span that calls made for this one belong to: the call's own where notes are taken, else its caller's.
     pub context: TraceContext,
-    /// Whether whoever called left it to others whether it is recorded.
-    pub is_undecided: bool,
     /// What vendors say of it (`tracestate`): passed on, never looked into.
     pub state: Option<HeaderValue>,
     /// What the application says with it (`baggage`), likewise.
     pub baggage: Option<HeaderValue>,
     /// How it is told to the next process.
     pub forms: Forms,
+    /// What is noted down of the call, where it may be kept.
+    pub notes: Option<Notes>,
+}
+
+/// An id of a span, of which 0 is none.
+pub fn new_span_id() -> u64 {
+    fastrand::u64(1..)
 }
