@@ -49,7 +49,7 @@ fn plan(config: &Config, environment: &Environment, service: &'static str) -> Op
     });
     let collector = Collector {
         endpoint: own.endpoint.clone(),
-        is_encrypted: endpoint.starts_with("https://"),
+        is_encrypted: !endpoint.starts_with("http://"),
         ca: own.ca.clone().or_else(|| environment.certificate.as_ref().map(PathBuf::from)),
         protocol: protocol.or(environment.protocol).unwrap_or(Protocol::Grpc),
         service: (!environment.names_service).then_some(service),
@@ -97,6 +97,17 @@ mod tests {
         config.tracing.endpoint = Some("http://here:4317".to_owned());
         assert!(plan(&config, &environment(&[]), "x").is_some());
         assert_eq!(plan(&config, &environment(&[("OTEL_SDK_DISABLED", "true")]), "x"), None);
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_sent_to_is_refused_when_the_process_starts() {
+        for (endpoint, protocol) in [("https://here:4318", ExportProtocol::Http), ("http://[", ExportProtocol::Grpc)] {
+            let mut config = Config::default();
+            config.tracing.endpoint = Some(endpoint.to_owned());
+            config.tracing.protocol = Some(protocol);
+            let refused = tracing(&config, "x").unwrap_err();
+            assert!(refused.is_wrong_use() && refused.to_string().starts_with("tracing.endpoint: "), "{refused}");
+        }
     }
 
     #[test]

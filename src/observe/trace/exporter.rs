@@ -16,7 +16,7 @@ use super::environment::Protocol;
 pub struct Collector {
     /// Its address; without one, what the environment says.
     pub endpoint: Option<String>,
-    /// Whether that is `https`.
+    /// Whether that is `https`, or says nothing of it, which stands for the same.
     pub is_encrypted: bool,
     /// The authorities that its certificate must come from, a PEM file; without one, those of the system.
     pub ca: Option<PathBuf>,
@@ -33,7 +33,7 @@ pub struct Collector {
 pub(super) fn exporter(collector: &Collector) -> Result<SpanExporter, String> {
     let wrong = |error: ExporterBuildError| error.to_string();
     if collector.is_encrypted && collector.protocol == Protocol::Http {
-        return Err("https is served for the protocol \"grpc\" only".to_owned());
+        return Err("by \"http/protobuf\" only addresses are served that begin with http://".to_owned());
     }
     let builder = SpanExporter::builder();
     let mut exporter = match collector.protocol {

@@ -47,9 +47,9 @@ fn server(canvas: &mut Canvas<'_>, notes: &Notes, spent: &Spent, works: &[Work],
     }
     span.set_some(names::MODEL_VERSION, notes.version().map(|version| version.to_string()));
     stages(&mut span, spent);
-    let runs = works.iter().rev().filter_map(|work| if let Work::Run(run) = work { Some(run) } else { None });
     // Of one that was run again, the last run is the one that counts.
-    if let Some(run) = runs.take(1).next() {
+    let last = works.iter().rev().find_map(|work| if let Work::Run(run) = work { Some(run) } else { None });
+    if let Some(run) = last {
         ran(&mut span, run, spent);
     }
     if unkept > 0 {
