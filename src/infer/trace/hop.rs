@@ -105,6 +105,11 @@ impl Hop {
         }
     }
 
+    /// Whether an attempt is under way.
+    pub fn is_asking(&self) -> bool {
+        self.lock().iter().any(|attempt| attempt.ended.is_none())
+    }
+
     /// Its attempts so far, in the order in which they began.
     pub fn attempts(&self) -> SmallVec<[Attempt; 1]> {
         self.lock().clone()

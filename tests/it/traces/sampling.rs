@@ -118,6 +118,7 @@ async fn a_caller_that_leaves_ends_its_span() {
     let server = spans.of(SpanKind::Server)[0];
     assert_eq!(server.get("rpc.response.status_code").as_deref(), Some("CANCELLED"));
     assert!(!server.failed());
+    assert_eq!((server.number("inference.stage.other"), server.get("inference.stage.execute").is_some()), (0.0, true));
     let attempt = spans.one("Attempt.inference.GRPCInferenceService/ModelInfer");
     assert_eq!(attempt.get("rpc.response.status_code").as_deref(), Some("CANCELLED"));
     fronting.finish().await;

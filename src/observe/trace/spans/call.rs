@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use opentelemetry::trace::SpanKind;
 
 use super::canvas::{Canvas, Drawn, Place};
-use super::{batch, hop};
+use super::{Ended, batch, hop};
 use crate::infer::{Joint, Mark, Notes, Run, Spent, Stage, TraceContext, Work};
 use crate::observe::trace::names;
 
@@ -14,17 +14,60 @@ pub(super) fn draw(canvas: &mut Canvas<'_>) {
     let ended = canvas.ended;
     let Some(notes) = &ended.trace.notes else { return };
     let (works, unkept) = notes.works();
-    let spent = ended.timeline.spent_until(ended.at);
+    let marks = marks(ended, &works);
+    let mut spent = Spent::default();
+    marks.iter().for_each(|mark| spent.add(mark.stage, mark.until - mark.since));
     server(canvas, notes, &spent, &works, unkept);
     let calls_others = works.iter().any(|work| matches!(work, Work::Hop(_)));
-    for mark in ended.timeline.marks().filter(|mark| waits(mark, calls_others)) {
-        stage(canvas, &mark, &works);
+    for mark in marks.iter().filter(|mark| waits(mark, calls_others)) {
+        stage(canvas, mark, &works);
     }
     for work in &works {
         match work {
             Work::Run(run) => batch::draw(canvas, run),
             Work::Hop(hop) => hop::draw(canvas, hop),
         }
+    }
+}
+
+/// What all of the call's time was spent on. Of one that failed, or whose caller left, what comes after the last stamp was
+/// spent in the stage that it did not get through.
+fn marks(ended: &Ended, works: &[Work]) -> Vec<Mark> {
+    let mut marks: Vec<Mark> = ended.timeline.marks_until(ended.at).collect();
+    let since = marks.last().map_or(Duration::ZERO, |mark| mark.until);
+    let until = ended.at.saturating_duration_since(ended.timeline.started());
+    let last = marks.last().and_then(|mark| mark.stage);
+    let stage = if ended.status.failure.is_some() { Some(interrupted(last, works)) } else { None };
+    if since < until {
+        marks.push(Mark { stage, is_behind: false, since, until });
+    }
+    marks
+}
+
+/// The stage that comes after this one for such a call.
+fn interrupted(last: Option<Stage>, works: &[Work]) -> Stage {
+    let hop = works.iter().rev().find_map(|work| if let Work::Hop(hop) = work { Some(hop) } else { None });
+    match last {
+        None => Stage::Receive,
+        Some(Stage::Receive) => Stage::Admit,
+        Some(Stage::Admit | Stage::Execute) if hop.is_some_and(|hop| hop.is_asking()) => Stage::Execute,
+        Some(Stage::Admit) => {
+            if hop.is_some() {
+                Stage::Pick
+            } else {
+                Stage::Queue
+            }
+        }
+        Some(Stage::Execute) => {
+            if hop.is_some() {
+                Stage::Pick
+            } else {
+                Stage::Split
+            }
+        }
+        Some(Stage::Split) => Stage::Return,
+        Some(Stage::Return | Stage::Encode) => Stage::Encode,
+        Some(Stage::Pick | Stage::Connect | Stage::Send | Stage::Queue | Stage::Merge) => Stage::Execute,
     }
 }
 

@@ -182,6 +182,38 @@ fn stages_that_wait_are_drawn_and_all_are_told() {
 }
 
 #[test]
+fn of_a_call_that_failed_the_rest_of_its_time_was_spent_in_the_stage_that_it_did_not_get_through() {
+    let start = Instant::now();
+    let told = |stamps: &[Stage], asks: Option<bool>| {
+        let call = member(start, 7, true);
+        for (at, stage) in stamps.iter().enumerate() {
+            call.timeline.end(*stage, start + (at as u32 + 1) * MS);
+        }
+        if let Some(is_asked) = asks {
+            let hop = Hop::note(std::slice::from_ref(&call), "plan").unwrap();
+            is_asked.then(|| hop.begin(attempt(Why::First, start)));
+        }
+        let (trace, timeline, method) = (call.trace.clone().unwrap(), call.timeline.clone(), "service/Method");
+        let failure = Some(Error::late("waiting"));
+        let status = Status { code: "DEADLINE_EXCEEDED", failure };
+        let ended = Ended { trace, timeline, method, at: start + 9 * MS, status, kept: Kept::Error };
+        let span = spans(&ended, Anchor::now()).swap_remove(0);
+        assert_eq!(get(&span, "inference.stage.other").as_deref(), Some("0"));
+        let long = Stage::ALL.map(Stage::name).into_iter().filter(|stage| {
+            let seconds = get(&span, &format!("inference.stage.{stage}"));
+            seconds.is_some_and(|seconds| seconds.parse::<f64>().unwrap() > 0.005)
+        });
+        long.collect::<Vec<_>>()
+    };
+    assert_eq!(told(&[], None), ["receive"]);
+    assert_eq!(told(&[Stage::Receive], None), ["admit"]);
+    assert_eq!(told(&[Stage::Receive, Stage::Admit], None), ["queue"]);
+    assert_eq!(told(&[Stage::Receive, Stage::Queue], None), ["execute"]);
+    assert_eq!(told(&[Stage::Receive, Stage::Admit], Some(false)), ["pick"]);
+    assert_eq!(told(&[Stage::Receive, Stage::Pick], Some(true)), ["execute"]);
+}
+
+#[test]
 fn times_of_day_keep_the_lengths_that_were_measured() {
     let anchor = Anchor::now();
     let start = Instant::now();

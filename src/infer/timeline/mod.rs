@@ -1,127 +1,15 @@
 //! Where the time of a call went: the marks at the borders of its stages, on this process's monotonic clock.
 
+mod spent;
+mod stage;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::time::{Duration, Instant};
 
-/// The stages of a call, in the order in which it meets them. Their names are metric labels and span names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Stage {
-    /// Its message is read.
-    Receive,
-    /// Whether it may enter is decided.
-    Admit,
-    /// An endpoint is chosen.
-    Pick,
-    /// It waits for a connection.
-    Connect,
-    /// It is handed to the connection.
-    Send,
-    /// It waits for a slot.
-    Queue,
-    /// It is laid out for the engine with its batch.
-    Merge,
-    /// The engine runs. At a gateway also an attempt that came to nothing, and all of one at a backend that does not say
-    /// where its time went.
-    Execute,
-    /// Its part is cut out of the batch's answer.
-    Split,
-    /// The answer travels back to its waiter. At a gateway what the backend does not account for of the time between
-    /// sending and answer: both ways over the network, and through the HTTP/2 of either side.
-    Return,
-    /// The answer is put into its protocol's form.
-    Encode,
-}
-
-impl Stage {
-    /// How many there are.
-    pub const COUNT: usize = 11;
-
-    /// Every stage in order.
-    pub const ALL: [Stage; Stage::COUNT] = [
-        Stage::Receive,
-        Stage::Admit,
-        Stage::Pick,
-        Stage::Connect,
-        Stage::Send,
-        Stage::Queue,
-        Stage::Merge,
-        Stage::Execute,
-        Stage::Split,
-        Stage::Return,
-        Stage::Encode,
-    ];
-
-    /// Its name, such as `receive`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Stage::Receive => "receive",
-            Stage::Admit => "admit",
-            Stage::Pick => "pick",
-            Stage::Connect => "connect",
-            Stage::Send => "send",
-            Stage::Queue => "queue",
-            Stage::Merge => "merge",
-            Stage::Execute => "execute",
-            Stage::Split => "split",
-            Stage::Return => "return",
-            Stage::Encode => "encode",
-        }
-    }
-}
-
-/// How long each stage took in all, and what none accounts for: plain durations, which mean the same on any clock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Spent {
-    nanos: [u64; Stage::COUNT],
-    other: u64,
-}
-
-impl Spent {
-    /// How long `stage` took.
-    pub fn of(&self, stage: Stage) -> Duration {
-        Duration::from_nanos(self.nanos[stage as usize])
-    }
-
-    /// What no stage accounts for.
-    pub fn other(&self) -> Duration {
-        Duration::from_nanos(self.other)
-    }
-
-    /// All of it.
-    pub fn total(&self) -> Duration {
-        Duration::from_nanos(self.nanos.iter().fold(self.other, |sum, nanos| sum.saturating_add(*nanos)))
-    }
-
-    /// Adds to a stage, or where `stage` is none to what none accounts for.
-    pub fn add(&mut self, stage: Option<Stage>, time: Duration) {
-        let sum = self.sum(stage.map_or(Stage::COUNT, |stage| stage as usize));
-        *sum = sum.saturating_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
-    }
-
-    /// What is spent on the stage of this number; where there is none, on none.
-    fn sum(&mut self, stage: usize) -> &mut u64 {
-        self.nanos.get_mut(stage).unwrap_or(&mut self.other)
-    }
-
-    /// Tells the stages that took any time, in order, then what none accounts for, in whole units of so many nanoseconds.
-    /// What is cut off from one goes to the next, so that they add up to the whole, cut to such units.
-    pub fn tell<const UNIT: u64>(&self, mut tell: impl FnMut(Option<Stage>, u64)) {
-        let mut left = 0;
-        let mut next = |stage, nanos: u64| {
-            let nanos = nanos.saturating_add(left);
-            left = nanos % UNIT;
-            tell(stage, nanos / UNIT);
-        };
-        for stage in Stage::ALL {
-            match self.nanos[stage as usize] {
-                0 => {}
-                nanos => next(Some(stage), nanos),
-            }
-        }
-        next(None, self.other);
-    }
-}
+pub use spent::Spent;
+pub use stage::Stage;
 
 /// One stretch of a call's time, from the end of the one before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -154,8 +42,8 @@ const TIME: u32 = 5;
 #[derive(Debug)]
 struct Stamps {
     started: Instant,
-    /// How many marks there are. Relaxed is enough here and below: a call has one owner at a time, and the channels that
-    /// hand it over order the stores.
+    /// How many marks there are. A call has one owner at a time who stamps it, and the channels that hand it over order the
+    /// stores. But it may be looked at meanwhile: by whoever sees that its caller has left, while a run goes on.
     count: AtomicU64,
     /// Nanoseconds from the start to the mark, above its other bits.
     marks: [AtomicU64; MARKS],
@@ -182,11 +70,10 @@ impl Timeline {
     pub fn fold(&self, behind: &Spent, now: Instant) {
         let end = self.nanos(now);
         let mut until = self.last();
-        let stages = Stage::ALL.into_iter().map(|stage| (stage as u64, behind.nanos[stage as usize]));
-        for (stage, nanos) in stages.chain([(NO_STAGE, behind.other)]) {
+        behind.tell::<1>(|stage, nanos| {
             until = until.saturating_add(nanos).min(end);
-            self.mark(stage | BEHIND, until);
-        }
+            self.mark(stage.map_or(NO_STAGE, |stage| stage as u64) | BEHIND, until);
+        });
         self.mark(Stage::Return as u64, end);
     }
 
@@ -210,43 +97,46 @@ impl Timeline {
         }
         if count < MARKS {
             self.0.marks[count].store(until << TIME | kind, Relaxed);
-            self.0.count.store(count as u64 + 1, Relaxed);
+            self.0.count.store(count as u64 + 1, Release);
         } else {
             let last = &self.0.marks[MARKS - 1];
             last.store(until << TIME | last.load(Relaxed) & (BEHIND | NO_STAGE), Relaxed);
         }
     }
 
-    /// What its time was spent on, one stretch after another.
-    pub fn marks(&self) -> impl Iterator<Item = Mark> {
-        let count = self.0.count.load(Relaxed) as usize;
-        let mut since = Duration::ZERO;
-        self.0.marks[..count].iter().map(move |mark| {
+    /// What its time was spent on until `now`, one stretch after another. What comes after the last is left out.
+    pub fn marks_until(&self, now: Instant) -> impl Iterator<Item = Mark> {
+        let (end, mut since) = (Duration::from_nanos(self.nanos(now)), Duration::ZERO);
+        let marks = self.marks().iter().map(move |mark| {
             let bits = mark.load(Relaxed);
-            let until = Duration::from_nanos(bits >> TIME);
+            let until = Duration::from_nanos(bits >> TIME).min(end);
             let stage = Stage::ALL.get((bits & NO_STAGE) as usize).copied();
             Mark { stage, is_behind: bits & BEHIND != 0, since: std::mem::replace(&mut since, until), until }
-        })
+        });
+        marks.filter(|mark| mark.since < mark.until)
+    }
+
+    fn marks(&self) -> &[AtomicU64] {
+        &self.0.marks[..self.0.count.load(Acquire) as usize]
     }
 
     /// How long each stage took, of a call that ended at `now`.
     pub fn spent_until(&self, now: Instant) -> Spent {
-        let count = self.0.count.load(Relaxed) as usize;
-        let (mut spent, mut since) = (Spent::default(), 0);
-        for mark in &self.0.marks[..count] {
+        let (mut spent, mut since, end) = (Spent::default(), 0, self.nanos(now));
+        for mark in self.marks() {
             let bits = mark.load(Relaxed);
-            let until = bits >> TIME;
-            // Time only goes forward from mark to mark.
-            *spent.sum((bits & NO_STAGE) as usize) += until - since;
+            // A run that goes on although its caller has left is stamped after the call's end.
+            let until = (bits >> TIME).min(end);
+            *spent.sum((bits & NO_STAGE) as usize) += until.saturating_sub(since);
             since = until;
         }
-        spent.other += self.nanos(now).saturating_sub(since);
+        *spent.sum(Stage::COUNT) += end.saturating_sub(since);
         spent
     }
 
     /// How long `stage` took in all.
     pub fn spent(&self, stage: Stage) -> Duration {
-        self.spent_until(self.0.started).of(stage)
+        self.spent_until(self.0.started + Duration::from_nanos(self.last())).of(stage)
     }
 
     /// What no stage accounts for, of a call that ended at `now`.
@@ -265,7 +155,7 @@ mod tests {
 
     fn stages(timeline: &Timeline) -> Vec<(Option<Stage>, bool, u64)> {
         let told = |mark: Mark| (mark.stage, mark.is_behind, (mark.until - mark.since).as_micros() as u64);
-        timeline.marks().map(told).collect()
+        timeline.marks_until(timeline.started() + 1000 * MICRO).map(told).collect()
     }
 
     #[test]
@@ -280,7 +170,7 @@ mod tests {
         assert_eq!(timeline.spent(Stage::Queue), Duration::from_micros(25));
         assert_eq!(timeline.spent_until(at(130)).total(), Duration::from_micros(130));
         assert_eq!(timeline.unaccounted(at(131)), MICRO);
-        let last = timeline.marks().last().unwrap();
+        let last = timeline.marks_until(at(131)).last().unwrap();
         assert_eq!((last.stage, last.since, last.until), (Some(Stage::Queue), 125 * MICRO, 130 * MICRO));
     }
 
@@ -292,6 +182,20 @@ mod tests {
         timeline.end(Stage::Queue, start + Duration::from_micros(4));
         timeline.end(Stage::Merge, start + Duration::from_micros(10));
         assert_eq!(timeline.spent(Stage::Merge), MICRO);
+    }
+
+    #[test]
+    fn what_is_stamped_after_the_end_of_a_call_is_no_part_of_it() {
+        let start = Instant::now();
+        let timeline = Timeline::start(start);
+        timeline.end(Stage::Queue, start + 10 * MICRO);
+        timeline.end(Stage::Execute, start + 50 * MICRO);
+        timeline.end(Stage::Split, start + 60 * MICRO);
+        let end = start + 30 * MICRO;
+        let spent = timeline.spent_until(end);
+        assert_eq!((spent.of(Stage::Execute), spent.other(), spent.total()), (20 * MICRO, Duration::ZERO, 30 * MICRO));
+        let marks: Vec<Mark> = timeline.marks_until(end).collect();
+        assert_eq!((marks.len(), marks[1].until), (2, 30 * MICRO));
     }
 
     #[test]
