@@ -4,7 +4,8 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -43,6 +44,13 @@ pub(super) struct Connection {
     driver: JoinHandle<()>,
 }
 
+/// Calls do not begin on it yet.
+const NEW: u8 = 0;
+/// Calls can begin on it.
+const OPEN: u8 = 1;
+/// Calls begin on it no more.
+const SHUT: u8 = 2;
+
 /// How a connection ended.
 #[derive(Debug)]
 pub(super) struct End {
@@ -56,7 +64,8 @@ const CLOSED: &str = "the backend closed the connection";
 
 /// What a connection's task and its calls share.
 struct Shared {
-    is_open: AtomicBool,
+    /// One of [`NEW`], [`OPEN`] and [`SHUT`], from one to the next.
+    state: AtomicU8,
     in_flight: AtomicUsize,
     /// Calls that the backend takes at one time, as far as is known.
     streams: AtomicUsize,
@@ -102,7 +111,7 @@ impl Connection {
             Err(_) => return Err(format!("no connection within {:?}", endpoint.rules.connect_timeout)),
         };
         let shared = Arc::new(Shared {
-            is_open: AtomicBool::new(true),
+            state: AtomicU8::new(NEW),
             in_flight: AtomicUsize::new(0),
             streams: AtomicUsize::new(usize::MAX),
             answers: AtomicU64::new(0),
@@ -115,14 +124,19 @@ impl Connection {
         Ok(Connection { requests, shared, driver })
     }
 
+    /// Takes calls from now on, unless it has ended meanwhile. Whoever looks for a connection must find it already.
+    pub(super) fn open(&self) {
+        self.shared.open();
+    }
+
     /// Whether calls can begin on it.
     pub(super) fn is_open(&self) -> bool {
-        self.shared.is_open.load(Relaxed)
+        self.shared.state.load(Relaxed) == OPEN
     }
 
     /// Takes no more calls.
     pub(super) fn close(&self) {
-        self.shared.is_open.store(false, Relaxed);
+        self.shared.close();
     }
 
     /// Calls on it.
@@ -163,8 +177,24 @@ async fn heard(connection: &mut client::Connection<Gathering<Heard>, Bytes>, pul
     .await
 }
 
+impl Shared {
+    fn open(&self) {
+        if self.state.compare_exchange(NEW, OPEN, Relaxed, Relaxed).is_ok() {
+            // Whoever sees the number finds the connection.
+            self.vitals.open.fetch_add(1, Release);
+        }
+    }
+
+    fn close(&self) {
+        if self.state.swap(SHUT, Relaxed) == OPEN {
+            self.vitals.open.fetch_sub(1, Relaxed);
+        }
+    }
+}
+
 impl Drop for Connection {
     fn drop(&mut self) {
+        self.shared.close();
         self.driver.abort();
     }
 }
@@ -233,6 +263,8 @@ impl Pulse {
 pub(super) struct Vitals {
     /// Nanoseconds that the slowest of the latest answers took.
     slowest: AtomicU64,
+    /// Its connections that calls can begin on.
+    open: AtomicUsize,
     /// Connections whose ping has gone unanswered for suspiciously long.
     suspected: AtomicUsize,
     /// One more is.
@@ -242,7 +274,15 @@ pub(super) struct Vitals {
 }
 
 impl Vitals {
+    /// Whether calls can begin, on a connection of which nothing is suspected. All that a pick asks of an endpoint, and it
+    /// asks it of several for each call.
+    #[inline]
+    pub(super) fn is_well(&self) -> bool {
+        self.open.load(Acquire) > 0 && !self.is_suspected()
+    }
+
     /// Whether some connection of it seems dead.
+    #[inline]
     pub(super) fn is_suspected(&self) -> bool {
         self.suspected.load(Relaxed) > 0
     }
@@ -297,7 +337,7 @@ impl Driven {
                 End { why: format!("no answer to a ping within {:?}", self.rules.ping_timeout), is_clean: false }
             }
         };
-        self.shared.is_open.store(false, Relaxed);
+        self.shared.close();
         end
     }
 
