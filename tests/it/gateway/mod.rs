@@ -5,6 +5,7 @@ mod encrypted;
 mod failing;
 mod leaving;
 mod models;
+mod natures;
 mod time;
 
 use std::collections::BTreeMap;

@@ -22,6 +22,7 @@ const CONFIG: &str = "/inference.GRPCInferenceService/ModelConfig";
 const READY: &str = "/inference.GRPCInferenceService/ModelReady";
 const SERVER: &str = "/inference.GRPCInferenceService/ServerMetadata";
 const SERVER_READY: &str = "/inference.GRPCInferenceService/ServerReady";
+const QUESTIONS: [&str; 5] = [INDEX, CONFIG, READY, SERVER, SERVER_READY];
 
 /// A call as it came.
 #[derive(Debug, Clone)]
@@ -111,6 +112,8 @@ struct State {
     taken: Vec<Taken>,
     cancelled: usize,
     connections: usize,
+    /// The questions that came, by their paths.
+    asked: Vec<String>,
 }
 
 impl Part {
@@ -131,7 +134,7 @@ impl Part {
         script: impl Fn(&Taken) -> Deed + Send + Sync + 'static,
     ) -> Part {
         let script: Script = Arc::new(script);
-        let state = Mutex::new(State { script, taken: Vec::new(), cancelled: 0, connections: 0 });
+        let state = Mutex::new(State { script, taken: Vec::new(), cancelled: 0, connections: 0, asked: Vec::new() });
         let (is_frozen, goodbye) = (watch::Sender::new(false), watch::Sender::new(0));
         Part(Arc::new(Shared { models, pure, lists, state, is_frozen, goodbye }))
     }
@@ -149,6 +152,11 @@ impl Part {
     /// Calls whose callers left before the answer.
     pub fn cancelled(&self) -> usize {
         self.state().cancelled
+    }
+
+    /// How often it was asked that, which is no call.
+    pub fn asked(&self, question: &str) -> usize {
+        self.state().asked.iter().filter(|path| path.ends_with(question)).count()
     }
 
     /// Connections that were made so far.
@@ -209,7 +217,11 @@ impl Part {
             body.extend_from_slice(&part);
         }
         let body = body.freeze();
-        let deed = match head.uri.path() {
+        let path = head.uri.path();
+        if QUESTIONS.contains(&path) {
+            self.state().asked.push(path.to_owned());
+        }
+        let deed = match path {
             INDEX if !self.0.lists => Deed::Fail(Code::Unimplemented, "no such thing"),
             INDEX => Deed::Answer(framed(&self.index())),
             READY => {
@@ -238,7 +250,7 @@ impl Part {
             name: (*name).to_owned(),
             version: "1".to_owned(),
             state: "READY".to_owned(),
-            reason: String::new(),
+            ..Default::default()
         };
         proto::RepositoryIndexResponse { models: self.0.models.iter().map(entry).collect() }
     }

@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
+use infergate::balance::Roster;
 use infergate::config::{Config, Period};
 use infergate::observe::{Ledger, Totals};
 use infergate::role::{Addresses, Gateway, StartError};
@@ -97,6 +98,11 @@ impl Fronting {
         within(stream.read_to_string(&mut answer)).await.unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
         (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+    }
+
+    /// Whom it calls.
+    pub fn roster(&self) -> &Roster {
+        self.gateway.as_ref().expect("it was neither killed nor drained").roster()
     }
 
     pub fn grpc(&self) -> SocketAddr {
