@@ -85,7 +85,7 @@ impl Model {
                 _ => everybody.clone(),
             };
             let mergeable = assemble.as_ref().and_then(|assemble| Some((mergeable(name, wanted, groups)?, assemble)));
-            Way { route: Route::of(pool, kept, mergeable), members }
+            Way { route: Route::of(pool, kept, wanted, mergeable), members }
         };
         let any = way(before.map(|model| &model.any), None);
         let versions = ready_versions
