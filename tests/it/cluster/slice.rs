@@ -2,17 +2,23 @@
 
 use serde_json::{Value, json};
 
-/// A slice of the Service `ml/workers`, with port `grpc` 8001.
+/// A slice of the Service `ml/workers`, with port `grpc`.
 pub struct Slice {
     pub name: String,
+    port: u16,
     kind: &'static str,
     endpoints: Vec<Value>,
 }
 
 impl Slice {
-    /// Without endpoints.
+    /// Without endpoints, on port 8001.
     pub fn new(name: &str) -> Slice {
-        Slice { name: name.to_owned(), kind: "IPv4", endpoints: Vec::new() }
+        Slice { name: name.to_owned(), port: 8001, kind: "IPv4", endpoints: Vec::new() }
+    }
+
+    /// With another port.
+    pub fn on(self, port: u16) -> Slice {
+        Slice { port, ..self }
     }
 
     /// With an endpoint in these conditions.
@@ -41,7 +47,7 @@ impl Slice {
                 "labels": { "kubernetes.io/service-name": "workers" },
             },
             "endpoints": self.endpoints,
-            "ports": [{ "name": "grpc", "port": 8001, "protocol": "TCP" }],
+            "ports": [{ "name": "grpc", "port": self.port, "protocol": "TCP" }],
         })
     }
 }
