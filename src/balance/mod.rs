@@ -13,6 +13,8 @@ mod breaker;
 mod budget;
 mod ejection;
 mod endpoint;
+#[cfg(test)]
+mod fixture;
 mod fleet;
 mod hedge;
 pub mod load;
