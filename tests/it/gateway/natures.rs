@@ -132,3 +132,24 @@ async fn a_backend_that_does_not_know_the_question_is_not_asked_at_each_survey()
     assert_eq!((part.asked("RepositoryIndex") > 5, part.asked("ModelConfig")), (true, 1));
     fronting.finish().await;
 }
+
+#[tokio::test]
+async fn who_a_backend_is_is_asked_once_each_time_that_it_is_connected() {
+    let part = Part::echo();
+    let backend = Standing::of(&part).await;
+    let address = backend.address();
+    let often = |config: &mut Config| config.balance.survey_interval = "10ms".parse().unwrap();
+    let fronting = Fronting::with(&[address], often).await;
+    let surveys = async |more: usize| {
+        let enough = part.asked("RepositoryIndex") + more;
+        eventually("it is surveyed", async || part.asked("RepositoryIndex") >= enough).await;
+    };
+    surveys(5).await;
+    assert_eq!(part.asked("ServerMetadata"), 1);
+    drop(backend);
+    freed(address).await;
+    let _back = Standing::at(address, &part).await;
+    surveys(5).await;
+    assert_eq!(part.asked("ServerMetadata"), 2, "what is there now may be another server");
+    fronting.finish().await;
+}
