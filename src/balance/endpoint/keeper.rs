@@ -79,6 +79,9 @@ impl Endpoint {
         self.connectivity.send_if_modified(|known| {
             let is_new = *known != connectivity;
             *known = connectivity;
+            if is_new {
+                *self.changed.lock().expect("nothing panics while it holds a time") = now();
+            }
             is_new
         });
     }

@@ -13,9 +13,9 @@ mod pings;
 mod redial;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use bytestring::ByteString;
@@ -29,6 +29,7 @@ pub use answer::Reply;
 pub use ask::Asking;
 pub use dial::{Dial, Io, TlsFiles, over_tcp};
 
+use super::now;
 use super::retry::Ran;
 use crate::discover::Backend;
 use crate::error::{Error, Kind};
@@ -85,6 +86,8 @@ pub struct Endpoint {
     rules: Arc<Rules>,
     connections: ArcSwap<Vec<Arc<Connection>>>,
     connectivity: watch::Sender<Connectivity>,
+    /// When that changed last.
+    changed: Mutex<Instant>,
     in_flight: AtomicUsize,
     vitals: Arc<Vitals>,
     /// Calls found every stream taken, or a connection on its way out.
@@ -133,6 +136,7 @@ impl Endpoint {
             rules,
             connections: ArcSwap::default(),
             connectivity: watch::Sender::new(Connectivity::Dialling),
+            changed: Mutex::new(now()),
             in_flight: AtomicUsize::new(0),
             vitals: Arc::default(),
             wanting: Notify::new(),
@@ -163,6 +167,11 @@ impl Endpoint {
     /// Whether it can be called, and changes of that.
     pub fn connectivity(&self) -> watch::Receiver<Connectivity> {
         self.connectivity.subscribe()
+    }
+
+    /// Since when its connectivity is what it is.
+    pub fn since(&self) -> Instant {
+        *self.changed.lock().expect("nothing panics while it holds a time")
     }
 
     /// Whether a call would find a connection that answers as far as is known.

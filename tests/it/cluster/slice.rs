@@ -22,10 +22,15 @@ impl Slice {
     }
 
     /// With an endpoint in these conditions.
-    pub fn with(mut self, address: &str, conditions: Value) -> Slice {
-        let target = json!({ "kind": "Pod", "namespace": "ml", "name": format!("pod-{address}"), "uid": address });
+    pub fn with(self, address: &str, conditions: Value) -> Slice {
+        self.of_pod(&format!("pod-{address}"), address, "a", conditions)
+    }
+
+    /// With an endpoint that is a pod in a zone.
+    pub fn of_pod(mut self, name: &str, address: &str, zone: &str, conditions: Value) -> Slice {
+        let target = json!({ "kind": "Pod", "namespace": "ml", "name": name, "uid": name });
         self.endpoints
-            .push(json!({ "addresses": [address], "conditions": conditions, "targetRef": target, "zone": "a" }));
+            .push(json!({ "addresses": [address], "conditions": conditions, "targetRef": target, "zone": zone }));
         self
     }
 

@@ -4,6 +4,7 @@ mod answers;
 mod encrypted;
 mod failing;
 mod leaving;
+mod listing;
 mod models;
 mod natures;
 mod time;

@@ -103,6 +103,10 @@ impl Fronting {
         self.addresses.grpc
     }
 
+    pub fn admin(&self) -> SocketAddr {
+        self.addresses.admin
+    }
+
     /// A new connection for generated clients.
     pub async fn channel(&self) -> Channel {
         let endpoint = Endpoint::from_shared(format!("http://{}", self.grpc())).unwrap();

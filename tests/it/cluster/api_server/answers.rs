@@ -69,9 +69,10 @@ impl State {
             request.headers().get("authorization").and_then(|value| value.to_str().unwrap().strip_prefix("Bearer "));
         self.shown.extend(token.map(str::to_owned));
         match token {
-            None if !self.tokens.is_empty() => return Some((403, "Forbidden")),
+            _ if self.tokens.is_empty() => {}
+            None => return Some((403, "Forbidden")),
             Some(token) if !self.tokens.iter().any(|good| good == token) => return Some((401, "Unauthorized")),
-            _ => {}
+            Some(_) => {}
         }
         if self.forbidden > 0 {
             self.forbidden -= 1;
