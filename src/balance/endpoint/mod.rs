@@ -1,6 +1,6 @@
 //! One backend that is dialled: its connections, kept up, and calls over them. The only home of the HTTP/2 client.
 //!
-//! `dial` makes a connection, `connection` is one and watches its life, `keeper` keeps as many of them as are needed,
+//! `dial` makes a connection, `connection` is one, `life` watches over it, `keeper` keeps as many of them as are needed,
 //! `exchange` is one call over one, `ask` lets generated clients put questions that are no calls.
 
 mod answer;
@@ -9,7 +9,9 @@ mod connection;
 mod dial;
 mod exchange;
 mod keeper;
+mod life;
 mod pings;
+mod pulse;
 mod redial;
 
 use std::net::SocketAddr;
@@ -34,8 +36,9 @@ use super::retry::Ran;
 use crate::discover::Backend;
 use crate::error::{Error, Kind};
 use crate::tensor::Rope;
-use connection::{Connection, Vitals};
+use connection::Connection;
 use exchange::Lost;
+use life::Vitals;
 
 /// How endpoints are dialled and watched.
 #[derive(Debug, Clone)]
