@@ -119,6 +119,26 @@ async fn a_gateway_behind_the_gateway_hands_on_what_changes() {
 }
 
 #[tokio::test]
+async fn of_many_that_say_the_same_one_is_asked_once_for_each_of_their_models() {
+    const MODELS: &[&str] = &["echo", "a", "b", "c"];
+    let part = Part::with(MODELS, Some(true), true, |taken| Deed::Answer(taken.echo()));
+    part.becomes(true, 7);
+    let mut backends = Vec::new();
+    for _ in 0..20 {
+        backends.push(Standing::of(&part).await);
+    }
+    let addresses: Vec<_> = backends.iter().map(Standing::address).collect();
+    let fronting = Fronting::of(&addresses).await;
+    assert!(is_pure(&fronting));
+    assert_eq!(part.asked("ModelConfig"), MODELS.len());
+    part.becomes(false, 8);
+    within(fronting.roster().survey()).await;
+    assert!(!is_pure(&fronting));
+    assert_eq!(part.asked("ModelConfig"), 2 * MODELS.len());
+    fronting.finish().await;
+}
+
+#[tokio::test]
 async fn a_backend_that_does_not_know_the_question_is_not_asked_at_each_survey() {
     let part = Part::with(&["echo"], None, true, |taken| Deed::Answer(taken.echo()));
     let backend = Standing::of(&part).await;
