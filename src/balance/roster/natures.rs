@@ -133,10 +133,12 @@ impl Natures {
         let (now, lasts) = (now(), survey.saturating_mul(LASTS));
         let answer = |told: &Told| self.answer(told, endpoint.address(), is_merged(&told.name), lasts, now);
         let noted: Vec<(Answer, &mut Told)> = ready.into_iter().map(|told| (answer(told), told)).collect();
-        let unknown = noted.iter().filter(|(answer, _)| answer.get().is_none());
-        let unknown: Vec<(Told, Answer)> = unknown.map(|(answer, told)| (Told::clone(told), answer.clone())).collect();
-        let asking = unknown.into_iter().map(|(told, answer)| async move {
-            let _ = answer.get_or_try_init(|| ask(endpoint, &told)).await;
+        // Of a fleet that comes up at once nearly all wait for the answers to a few: nothing is copied for that.
+        let noted_so_far = &noted;
+        let unknown = (0..noted.len()).filter(|at| noted_so_far[*at].0.get().is_none());
+        let asking = unknown.map(|at| async move {
+            let (answer, told) = &noted_so_far[at];
+            let _ = answer.get_or_try_init(|| ask(endpoint, told)).await;
         });
         let _ = timeout(PATIENCE, iter(asking).buffer_unordered(AT_ONCE).collect::<()>()).await;
         for (answer, told) in noted {
