@@ -9,7 +9,7 @@ TRITON  := $(RUNTIME)/triton
 LIBRARY := $(RUNTIME)/onnxruntime/VERSION
 
 .PHONY: help demo demo-cluster test onnxruntime manifests build check fmt lint docs audit bench bench-short \
-	rehearse rehearse-short clean
+	instructions rehearse rehearse-short clean
 
 help: ## what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## /  \1 — /p' $(MAKEFILE_LIST) | sort
@@ -72,6 +72,9 @@ bench-short: $(LIBRARY) ## the same in seconds, to see that it runs
 	$(CARGO) bench --bench journey --bench batching --bench queue --bench gateway --bench endpoints --bench pick \
 		--bench balance -- --short
 	$(CARGO) bench --bench allocations
+
+instructions: ## instructions by call, by pick and by plan, against bounds (needs valgrind)
+	deploy/scripts/instructions
 
 rehearse: ## restarts, kills and freezes of a cluster under load, 50 times each: what callers see
 	$(CARGO) bench --bench rehearsal

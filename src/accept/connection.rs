@@ -14,10 +14,11 @@ use http::{Request, Response};
 use http_body::{Body, Frame};
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{sleep, sleep_until, timeout};
 
+use super::company::{Company, Intake};
 use super::front::{Answered, Front, FrontBody};
 use super::phase::{Phase, PhaseWatch};
 use super::preface;
@@ -38,9 +39,9 @@ const SEND_BUFFER: usize = 1024 * 1024;
 /// After its GOAWAY for age, a connection's calls have this long before it is cut.
 const AGE_GRACE: Duration = Duration::from_secs(600);
 
-/// HTTP/2 as this server speaks it: every limit explicit.
-pub(super) fn http2(rules: &Http2) -> http2::Builder<TokioExecutor> {
-    let mut builder = http2::Builder::new(TokioExecutor::new());
+/// HTTP/2 as this server speaks it: every limit explicit. Its calls go to `intake`.
+pub(super) fn http2(rules: &Http2, intake: Intake) -> http2::Builder<Intake> {
+    let mut builder = http2::Builder::new(intake);
     builder
         .timer(TokioTimer::new())
         .auto_date_header(false)
@@ -75,7 +76,9 @@ where
 {
     let activity = Arc::new(Activity::new());
     let service = Answering { front, activity: activity.clone() };
-    let mut connection = pin!(http2(rules).serve_connection(TokioIo::new(stream), service));
+    let intake = Intake::default();
+    let connection = http2(rules, intake.clone()).serve_connection(TokioIo::new(stream), service);
+    let mut company = pin!(Company::of(connection, intake));
     let mut leaving = phase.clone();
     let mut retire = pin!(async {
         tokio::select! {
@@ -88,12 +91,12 @@ where
     tokio::select! {
         biased;
         // An error of the connection is its peer's; its calls were abandoned by then and say so themselves.
-        _ = connection.as_mut() => return,
-        () = retire.as_mut() => connection.as_mut().graceful_shutdown(),
+        _ = company.as_mut() => return,
+        () = retire.as_mut() => company.as_mut().connection().graceful_shutdown(),
         () = phase.reached(Phase::Cut) => return,
     }
     tokio::select! {
-        _ = connection => {}
+        _ = company => {}
         () = phase.reached(Phase::Cut) => {}
         () = sleep(AGE_GRACE) => {}
     }

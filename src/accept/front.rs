@@ -12,6 +12,7 @@ use http::header::CONTENT_TYPE;
 use http::{Method, Request, Response, StatusCode};
 use http_body::{Body, Frame};
 use hyper::body::Incoming;
+use tokio::task::JoinSet;
 use tokio::time::timeout_at;
 use tonic::server::NamedService;
 use tower::util::BoxCloneSyncService;
@@ -77,7 +78,7 @@ impl<S: Infer> Front<S> {
             }
             _ => {
                 let front = self.clone();
-                Answered::Other { answering: Box::pin(async move { front.other(request).await }) }
+                Answered::Other { answering: Box::pin(apart(async move { front.other(request).await })) }
             }
         }
     }
@@ -109,6 +110,18 @@ impl<S: Infer> Front<S> {
             Ok(Err(never)) => match never {},
             Err(_) => failed(Error::late("answering")),
         }
+    }
+}
+
+/// Runs `other` in a task of its own: what is no call may have much to do, as where it asks a whole fleet, and would keep
+/// its connection's calls waiting.
+async fn apart<T: Send + 'static>(other: impl Future<Output = T> + Send + 'static) -> T {
+    // A set, because it ends its task when it is dropped.
+    let mut tasks = JoinSet::new();
+    tasks.spawn(other);
+    match tasks.join_next().await.expect("one was spawned") {
+        Ok(answer) => answer,
+        Err(ended) => std::panic::resume_unwind(ended.into_panic()),
     }
 }
 

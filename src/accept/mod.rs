@@ -4,6 +4,7 @@ mod admin;
 mod answer;
 mod budget;
 mod calls;
+mod company;
 mod compression;
 mod connection;
 mod control;

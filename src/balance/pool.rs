@@ -120,6 +120,8 @@ pub struct Pool {
     busy: AtomicU32,
     /// A member that is due to be tried again.
     due: arc_swap::ArcSwapOption<Arc<Member>>,
+    /// Whether there was one at the last look. Hardly ever, and so most calls look no further.
+    is_due: AtomicBool,
     /// How busy all of its members are together, as of the last look.
     report: ArcSwap<LoadReport>,
 }
@@ -139,8 +141,8 @@ const IDLE: f64 = 0.01;
 impl Pool {
     /// A pool of nobody yet.
     pub fn new(tactics: Arc<Tactics>) -> Pool {
-        let (busy, due, report) = Default::default();
-        Pool { members: ArcSwap::default(), tactics, busy, due, report }
+        let (busy, due, is_due, report) = Default::default();
+        Pool { members: ArcSwap::default(), tactics, busy, due, is_due, report }
     }
 
     /// Who is in it now.
@@ -183,7 +185,9 @@ impl Pool {
         let is_due = |member: &&&Arc<Member>| {
             member.endpoint.is_reachable() && member.breaker.admission(now) == super::Admission::Probe
         };
-        self.due.store(all.iter().find(is_due).map(|member| Arc::new(Arc::clone(member))));
+        let due = all.iter().find(is_due).map(|member| Arc::new(Arc::clone(member)));
+        self.is_due.store(due.is_some(), Relaxed);
+        self.due.store(due);
         self.report.store(Arc::new(report::of(&members, now)));
         relief.spared.into_iter().map(|at| all[at].clone()).collect()
     }
@@ -338,6 +342,9 @@ impl Pool {
 
     /// Sends a call the way of an endpoint that is due to be tried again, where there is one.
     pub(super) fn probe(&self, tried: &Tried, rows: u32, now: Instant) -> Option<Sent> {
+        if !self.is_due.load(Relaxed) {
+            return None;
+        }
         self.due.load().as_ref()?;
         let member = self.due.swap(None)?;
         let is_tried = tried.iter().any(|endpoint| Arc::ptr_eq(endpoint, &member.endpoint));

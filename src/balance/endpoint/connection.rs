@@ -4,7 +4,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering::Relaxed};
 use std::task::Poll;
 use std::time::Instant;
 
@@ -35,6 +35,13 @@ pub(super) struct Connection {
     driver: JoinHandle<()>,
 }
 
+/// Calls do not begin on it yet.
+const NEW: u8 = 0;
+/// Calls can begin on it.
+const OPEN: u8 = 1;
+/// Calls begin on it no more.
+const SHUT: u8 = 2;
+
 /// How a connection ended.
 #[derive(Debug)]
 pub(super) struct End {
@@ -48,7 +55,8 @@ const CLOSED: &str = "the backend closed the connection";
 
 /// What a connection's task and its calls share.
 struct Shared {
-    is_open: AtomicBool,
+    /// One of [`NEW`], [`OPEN`] and [`SHUT`], from one to the next.
+    state: AtomicU8,
     /// Calls that the backend takes at one time, as far as is known.
     streams: AtomicUsize,
     life: Life,
@@ -88,7 +96,7 @@ impl Connection {
             Err(_) => return Err(format!("no connection within {:?}", endpoint.rules.connect_timeout)),
         };
         let shared = Arc::new(Shared {
-            is_open: AtomicBool::new(true),
+            state: AtomicU8::new(NEW),
             streams: AtomicUsize::new(usize::MAX),
             life: Life::new(pulse, endpoint.vitals.clone()),
         });
@@ -97,14 +105,19 @@ impl Connection {
         Ok(Connection { requests, shared, driver })
     }
 
+    /// Takes calls from now on, unless it has ended meanwhile. Whoever looks for a connection must find it already.
+    pub(super) fn open(&self) {
+        self.shared.open();
+    }
+
     /// Whether calls can begin on it.
     pub(super) fn is_open(&self) -> bool {
-        self.shared.is_open.load(Relaxed)
+        self.shared.state.load(Relaxed) == OPEN
     }
 
     /// Takes no more calls.
     pub(super) fn close(&self) {
-        self.shared.is_open.store(false, Relaxed);
+        self.shared.close();
     }
 
     /// Calls on it.
@@ -145,8 +158,23 @@ async fn heard(connection: &mut client::Connection<Gathering<Heard>, Bytes>, pul
     .await
 }
 
+impl Shared {
+    fn open(&self) {
+        if self.state.compare_exchange(NEW, OPEN, Relaxed, Relaxed).is_ok() {
+            self.life.opened();
+        }
+    }
+
+    fn close(&self) {
+        if self.state.swap(SHUT, Relaxed) == OPEN {
+            self.life.shut();
+        }
+    }
+}
+
 impl Drop for Connection {
     fn drop(&mut self) {
+        self.shared.close();
         self.driver.abort();
     }
 }
@@ -197,7 +225,7 @@ impl Driven {
                 End { why: format!("no answer to a ping within {:?}", self.rules.ping_timeout), is_clean: false }
             }
         };
-        self.shared.is_open.store(false, Relaxed);
+        self.shared.close();
         end
     }
 }

@@ -61,8 +61,10 @@ enum Next {
 impl Endpoint {
     fn put(&self, connection: Connection) {
         let mut connections: Vec<_> = self.connections.load().iter().filter(|known| known.is_open()).cloned().collect();
-        connections.push(Arc::new(connection));
+        let connection = Arc::new(connection);
+        connections.push(connection.clone());
         self.connections.store(Arc::new(connections));
+        connection.open();
     }
 
     /// Lets go of connections that have ended.

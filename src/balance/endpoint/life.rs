@@ -1,7 +1,8 @@
 //! The life of a connection and of its endpoint: what is owed, when it was last heard of, and whether to doubt it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::time::{Duration, Instant};
 
 use h2::{Ping, PingPong};
@@ -34,6 +35,17 @@ pub(super) struct Life {
 impl Life {
     pub(super) fn new(pulse: Pulse, vitals: Arc<Vitals>) -> Life {
         Life { in_flight: AtomicUsize::new(0), answers: AtomicU64::new(0), busy: Notify::new(), pulse, vitals }
+    }
+
+    /// Calls can begin on it.
+    pub(super) fn opened(&self) {
+        // Whoever sees the number finds the connection.
+        self.vitals.open.fetch_add(1, Release);
+    }
+
+    /// They can no more.
+    pub(super) fn shut(&self) {
+        self.vitals.open.fetch_sub(1, Relaxed);
     }
 
     /// Calls that are owed their answers.
@@ -120,6 +132,8 @@ impl Life {
 pub(super) struct Vitals {
     /// Nanoseconds that the slowest of the latest answers took.
     slowest: AtomicU64,
+    /// Its connections that calls can begin on.
+    open: AtomicUsize,
     /// Connections whose ping has gone unanswered for suspiciously long.
     suspected: AtomicUsize,
     /// One more is.
@@ -129,7 +143,15 @@ pub(super) struct Vitals {
 }
 
 impl Vitals {
+    /// Whether calls can begin, on a connection of which nothing is suspected. All that a pick asks of an endpoint, and it
+    /// asks it of several for each call.
+    #[inline]
+    pub(super) fn is_well(&self) -> bool {
+        self.open.load(Acquire) > 0 && !self.is_suspected()
+    }
+
     /// Whether some connection of it seems dead.
+    #[inline]
     pub(super) fn is_suspected(&self) -> bool {
         self.suspected.load(Relaxed) > 0
     }

@@ -121,7 +121,8 @@ impl Drop for Kept {
     fn drop(&mut self) {
         self.keeper.abort();
         // Calls in flight hold their connections and finish.
-        self.endpoint.connections.store(Arc::default());
+        let connections = self.endpoint.connections.swap(Arc::default());
+        connections.iter().for_each(|connection| connection.close());
         self.endpoint.connectivity.send_replace(Connectivity::Lost("no longer discovered".into()));
     }
 }
@@ -179,7 +180,7 @@ impl Endpoint {
 
     /// Whether a call would find a connection that answers as far as is known.
     pub fn is_reachable(&self) -> bool {
-        !self.vitals.is_suspected() && self.connections.load().iter().any(|connection| connection.is_open())
+        self.vitals.is_well()
     }
 
     /// Waits until it seems dead, which is long before it is given up, and may prove wrong.

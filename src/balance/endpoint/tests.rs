@@ -209,6 +209,51 @@ async fn a_slow_backend_that_answers_pings_is_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_endpoint_is_reachable_as_long_as_one_of_its_connections_is_open() {
+    let (kept, listening) = kept();
+    assert!(!kept.endpoint().is_reachable());
+    let mut first = listening.accept(1).await;
+    connected(&kept).await;
+    assert!(kept.endpoint().is_reachable());
+    let one = tokio::spawn(call(&kept));
+    let (_, respond) = next(&mut first).await;
+    // The backend's settings have come with its first answer to anything.
+    let _ = timeout(Duration::from_millis(300), first.accept()).await;
+    // It finds the one stream taken, and waits for it.
+    let two = tokio::spawn(call(&kept));
+    let mut second = listening.accept(1).await;
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let three = tokio::spawn(call(&kept));
+    let (_, other) = next(&mut second).await;
+    drop((first, respond));
+    one.await.unwrap().unwrap_err();
+    two.abort();
+    assert!(kept.endpoint().is_reachable(), "the second is open");
+    drop((second, other));
+    three.await.unwrap().unwrap_err();
+    assert!(!kept.endpoint().is_reachable());
+    let _third = listening.accept(1).await;
+    connected(&kept).await;
+    assert!(kept.endpoint().is_reachable());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_is_no_longer_kept_finishes_its_calls_and_is_not_reachable() {
+    let (kept, listening) = kept();
+    let mut connection = listening.accept(100).await;
+    connected(&kept).await;
+    let calling = tokio::spawn(call(&kept));
+    let (_, respond) = next(&mut connection).await;
+    serve_on(connection);
+    let endpoint = kept.endpoint().clone();
+    drop(kept);
+    assert!(!endpoint.is_reachable());
+    answer(respond, b"\0\0\0\0\x04last");
+    assert_eq!(calling.await.unwrap().unwrap().message.unwrap(), "last");
+    assert!(!endpoint.is_reachable());
+}
+
+#[tokio::test(start_paused = true)]
 async fn another_connection_is_opened_where_the_streams_of_one_run_out() {
     let (kept, listening) = kept();
     let mut first = listening.accept(1).await;

@@ -10,8 +10,8 @@ const SHARE: f64 = 1.0 / 16.0;
 
 /// What is left of a weight after so long.
 #[inline]
-pub(super) fn kept(nanos: u64) -> f64 {
-    let age = nanos as f64 / DECAY;
+pub(super) fn kept(nanos: f64) -> f64 {
+    let age = nanos * (1.0 / DECAY);
     // On the path of a pick: an exponential only where the straight line is off by more than 1 in 10 000.
     if age < 0.014 { 1.0 - age } else { (-age).exp() }
 }
@@ -32,7 +32,7 @@ impl Default for Stamped {
 impl Stamped {
     fn read(&self, now: u64) -> (f64, f64) {
         let value = f64::from_bits(self.value.load(Relaxed));
-        (value, kept(now.saturating_sub(self.at.load(Relaxed))))
+        (value, kept(now.saturating_sub(self.at.load(Relaxed)) as i64 as f64))
     }
 
     #[inline]

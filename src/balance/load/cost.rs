@@ -22,6 +22,11 @@ pub(in crate::balance) struct Cost {
     pub(in crate::balance) doubted: f64,
 }
 
+impl Cost {
+    /// Of nothing: neither more nor less than any other.
+    pub(in crate::balance) const NONE: Cost = Cost { known: f64::NAN, doubted: f64::NAN };
+}
+
 impl From<f64> for Cost {
     fn from(cost: f64) -> Cost {
         Cost { known: cost, doubted: cost }
@@ -58,17 +63,21 @@ impl Load {
     }
 
     /// What a call costs by what was reported and sent, in nanoseconds; by the round trip where nothing was reported.
+    /// With nothing in flight an endpoint is idle and not late.
     #[inline]
     pub(in crate::balance) fn cost(&self, rows: u32, now: u64) -> Cost {
         if !self.reports() || self.is_on_trial() {
             return self.cost_by_round_trip(now);
         }
+        // Factors and no branches: at which endpoints calls are in flight nobody foresees.
+        let in_flight = f64::from(self.calls()).min(1.0);
+        let since = now.saturating_sub(self.heard.load(Relaxed));
+        let late = since.saturating_sub(self.patience.load(Relaxed)) as i64 as f64 * in_flight;
+        let idle = since as i64 as f64 * (1.0 - in_flight);
+        // What may call a function goes first, as long as there is little to keep meanwhile.
+        let (rest, kept) = (late + self.failing.at(now), kept(idle));
         let completion = self.completion(rows, now);
-        if self.calls() > 0 {
-            return (completion + self.overdue(now) + self.failing.at(now)).into();
-        }
-        let (idle, failures) = (now.saturating_sub(self.heard.load(Relaxed)), self.failing.at(now));
-        Cost { known: completion + failures, doubted: completion * kept(idle) + failures }
+        Cost { known: completion + rest, doubted: completion * kept + rest }
     }
 
     /// What a call costs by the peaks of the round trip, which are less the longer ago they were, and by what is in

@@ -227,7 +227,7 @@ impl Load {
     fn completion(&self, rows: u32, now: u64) -> f64 {
         let line = self.line();
         let one_way = self.one_way();
-        self.outlook(&line).completion(rows, now + one_way, &line) + 2.0 * one_way as f64
+        self.outlook(&line).completion(rows, now + one_way, &line) + 2.0 * one_way as i64 as f64
     }
 
     #[inline]

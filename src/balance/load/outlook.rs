@@ -118,9 +118,13 @@ impl Outlook {
     #[inline]
     pub(super) fn completion(self, rows: u32, then: u64, line: &Line) -> f64 {
         let outlook = self.at(then, line);
-        let (wait, beside) = match outlook.full_runs(line) {
-            0.0 => (0.0, outlook.queued),
-            before => (before * line.full() / line.instances, outlook.queued - before * line.largest),
+        // No branch on whether any run is full: nobody foresees that. Whether the largest is known is alike for all.
+        let (wait, beside) = match line.largest.is_finite() {
+            true => {
+                let before = outlook.full_runs(line);
+                (before * line.full() / line.instances, outlook.queued - before * line.largest)
+            }
+            false => (0.0, outlook.queued),
         };
         outlook.free.saturating_sub(then) as i64 as f64 + wait + line.time(beside + f64::from(rows))
     }
@@ -128,7 +132,7 @@ impl Outlook {
     /// Runs that what waits will fill before anything else can begin.
     #[inline]
     fn full_runs(&self, line: &Line) -> f64 {
-        if self.queued < line.largest { 0.0 } else { f64::from((self.queued / line.largest) as u32) }
+        f64::from((self.queued / line.largest) as u32)
     }
 
     /// In one word, so that nobody reads half of it: 48 bits of time in units of 1.024 µs, which last nine years, and 16

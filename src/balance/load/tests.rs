@@ -267,7 +267,7 @@ fn a_report_of_the_largest_numbers_there_are_is_only_a_bad_prediction() {
 
 proptest! {
     #[test]
-    fn whatever_is_reported_and_sent_a_prediction_is_finite_and_what_is_in_flight_adds_up(
+    fn whatever_is_reported_and_sent_a_prediction_is_finite_and_costs_as_much_and_what_is_in_flight_adds_up(
         steps in prop::collection::vec((0..4u8, 0..5000u64, 0..10_000u32, 0..100_000u64, 1..64u32), 1..60),
         largest in prop::option::of(1..64u32),
         binding in prop::sample::select(vec![Binding::Early, Binding::Late]),
@@ -293,7 +293,14 @@ proptest! {
             }
             prop_assert_eq!(load.rows(), flying.iter().map(|(_, rows)| rows).sum::<u32>());
             prop_assert_eq!(load.calls() as usize, flying.len());
-            prop_assert!(load.predicted(rows, now) < Duration::from_secs(100_000_000));
+            let predicted = load.predicted(rows, now);
+            prop_assert!(predicted < Duration::from_secs(100_000_000));
+            if load.is_predictable(now) && load.trial.is_over() {
+                let cost = load.cost(rows, load.nanos(now));
+                let off = (cost.known - predicted.as_nanos() as f64).abs();
+                prop_assert!(off <= 1.0 + predicted.as_nanos() as f64 * 1e-9, "{cost:?} and not {predicted:?}");
+                prop_assert!(cost.doubted == cost.known || load.calls() == 0 && cost.doubted < cost.known, "{cost:?}");
+            }
             let seat = load.seat(false, now);
             prop_assert!(seat.free_in.is_finite() && seat.free_in >= 0.0);
         }

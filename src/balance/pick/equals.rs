@@ -3,8 +3,8 @@
 
 use fastrand::Rng;
 
-use super::Candidate;
 use super::sample::{CHOICES, Sample};
+use super::{Candidate, Costs};
 use crate::balance::load::Cost;
 
 /// How much more than the least is as good.
@@ -27,27 +27,24 @@ impl Tolerance {
     pub(super) fn cheapest<'a, M: Candidate>(
         &self,
         sample: &Sample<'a, M>,
-        cost: impl Fn(&'a M) -> Cost,
+        costs: Costs,
         rng: &mut Rng,
     ) -> Option<(&'a M, Cost)> {
-        let mut costs = [Cost::default(); CHOICES];
-        let mut least = f64::INFINITY;
-        for (known, candidate) in costs.iter_mut().zip(sample.iter()) {
-            *known = cost(candidate);
-            // `min` looks for what is no number, at the cost of a few more instructions.
-            least = if known.doubted < least { known.doubted } else { least };
-        }
+        // `min` looks for what is no number, at the cost of a few more instructions.
+        let least =
+            costs.iter().fold(f64::INFINITY, |least, cost| if cost.doubted < least { cost.doubted } else { least });
         let most = least + least * self.part + self.nanos;
-        let (mut chosen, mut equals) = (None, 0);
-        for (candidate, cost) in sample.iter().zip(&costs) {
-            if cost.doubted <= most {
-                equals += 1;
-                // The nth takes the place of those before it once in n times.
-                if equals == 1 || rng.u32(..) < u32::MAX / equals {
-                    chosen = Some((candidate, *cost));
-                }
+        let (mut chosen, mut equals) = (CHOICES, 0);
+        for (index, cost) in costs.iter().enumerate() {
+            let is_equal = cost.doubted <= most;
+            equals += u64::from(is_equal);
+            // The nth takes the place of those before it once in n times. Drawn also for those that are not equal: a branch
+            // that nobody foresees takes longer.
+            let takes = u64::from(rng.u32(..)) * equals <= u64::from(u32::MAX);
+            if is_equal & takes {
+                chosen = index;
             }
         }
-        chosen
+        sample.get(chosen).zip(costs.get(chosen).copied())
     }
 }

@@ -1,7 +1,8 @@
 //! By calls in flight from here.
 
-use crate::balance::load::{Cost, Load};
+use super::sample::Sample;
+use super::{Candidate, Costs};
 
-pub(super) fn cost(load: &Load, _rows: u32, _now: u64) -> Cost {
-    f64::from(load.calls()).into()
+pub(super) fn costs<M: Candidate>(sample: &Sample<'_, M>, _rows: u32, _now: u64) -> Costs {
+    sample.costs(|load| f64::from(load.calls()).into())
 }

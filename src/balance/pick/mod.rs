@@ -18,7 +18,7 @@ use std::time::Instant;
 use fastrand::Rng;
 
 use equals::Tolerance;
-use sample::Sample;
+use sample::{CHOICES, Sample};
 pub use slow_start::SlowStart;
 use turn::Turn;
 pub use zones::Zones;
@@ -110,39 +110,40 @@ impl Picker {
         match self.policy {
             Policy::ExpectedCompletion => self
                 .zones
-                .nearer(near, far, |set| best(set, &open, &question, expected::scale, expected::TOLERANCE, rng)),
+                .nearer(near, far, |set| best(set, &open, &question, expected::costs, expected::TOLERANCE, rng)),
             Policy::PeakEwma => {
-                self.zones.nearer(near, far, |set| best(set, &open, &question, |_, _| ewma::cost, Tolerance::NONE, rng))
+                self.zones.nearer(near, far, |set| best(set, &open, &question, ewma::costs, Tolerance::NONE, rng))
             }
-            Policy::LeastRequest => self
-                .zones
-                .balanced(near, far, |set| best(set, &open, &question, |_, _| least::cost, Tolerance::NONE, rng)),
+            Policy::LeastRequest => {
+                self.zones.balanced(near, far, |set| best(set, &open, &question, least::costs, Tolerance::NONE, rng))
+            }
             Policy::RoundRobin => self.turn.next(near, far, &open, &question, rng),
         }
     }
 }
 
-/// What a call of so many rows costs at an endpoint at that time, in nanoseconds from the endpoints' zero.
-type Rate = fn(&Load, u32, u64) -> Cost;
+/// What a call costs at each of a sample; no number where there are fewer.
+type Costs = [Cost; CHOICES];
 
-/// The cheapest of a few at random, with its cost, on the scale that is right for those few.
+/// The cheapest of a few at random, with its cost. `costs` says what a call of so many rows costs at each of them at that
+/// time, in nanoseconds from the endpoints' zero, on the scale that is right for those few.
 fn best<'a, M: Candidate>(
     set: &'a [M],
     open: &impl Fn(&M) -> bool,
     question: &Question<'_>,
-    scale: impl Fn(&Sample<'a, M>, u64) -> Rate,
+    costs: impl Fn(&Sample<'a, M>, u32, u64) -> Costs,
     tolerance: Tolerance,
     rng: &mut Rng,
 ) -> Option<(&'a M, f64)> {
     let at = set.first()?.load().nanos(question.now);
     let warm =
         |candidate: &M, rng: &mut Rng| open(candidate) && question.slow_start.admits(candidate.load().age(at), rng);
-    let sample = match Sample::of(set, warm, rng) {
-        sample if sample.is_empty() => Sample::of(set, |candidate: &M, _: &mut Rng| open(candidate), rng),
-        sample => sample,
-    };
-    let cost = scale(&sample, at);
-    let cheapest = tolerance.cheapest(&sample, |candidate| cost(candidate.load(), question.rows, at), rng);
+    let mut sample = Sample::default();
+    sample.fill(set, warm, rng);
+    if sample.is_empty() {
+        sample.fill(set, |candidate: &M, _: &mut Rng| open(candidate), rng);
+    }
+    let cheapest = tolerance.cheapest(&sample, costs(&sample, question.rows, at), rng);
     // Doubt makes no call leave its zone.
     cheapest.map(|(candidate, cost)| (candidate, cost.known))
 }

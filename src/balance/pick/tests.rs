@@ -239,7 +239,8 @@ proptest! {
         seed in any::<u64>(),
     ) {
         let items: Vec<(usize, bool)> = open.iter().copied().enumerate().collect();
-        let sample = Sample::of(&items, |item, _| item.1, &mut Rng::with_seed(seed));
+        let mut sample = Sample::default();
+        sample.fill(&items, |item, _| item.1, &mut Rng::with_seed(seed));
         let mut indexes: Vec<usize> = sample.iter().map(|item| item.0).collect();
         prop_assert_eq!(indexes.len(), open.iter().filter(|open| **open).count().min(sample::CHOICES));
         prop_assert!(sample.iter().all(|item| item.1));

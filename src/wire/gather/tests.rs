@@ -150,6 +150,75 @@ fn bytes_that_come_are_read_meanwhile() {
     });
 }
 
+/// A task that wakes itself in its first so many polls, and how often it was polled.
+fn restless(times: usize, polls: Arc<AtomicUsize>) -> impl Future<Output = ()> {
+    std::future::poll_fn(move |cx| {
+        if polls.fetch_add(1, Relaxed) < times {
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
+    })
+}
+
+/// Polls a task once; how often it was polled in that turn, and how often the scheduler was told to poll it again.
+fn turn_of(times: usize) -> (usize, usize) {
+    let (polls, wakes) = (Arc::<AtomicUsize>::default(), Arc::<Wakes>::default());
+    let (_stream, turns) = gather(Slow::default());
+    let mut task = Box::pin(turns.of(restless(times, polls.clone())));
+    assert!(task.as_mut().poll(&mut Context::from_waker(&wakes.clone().into())).is_pending());
+    (polls.load(Relaxed), wakes.0.load(Relaxed))
+}
+
+#[test]
+fn a_task_that_is_woken_in_its_turn_goes_on_at_once_and_not_by_the_scheduler() {
+    assert_eq!(turn_of(0), (1, 0));
+    assert_eq!(turn_of(1), (2, 0));
+    assert_eq!(turn_of(ROUNDS - 1), (ROUNDS, 0));
+}
+
+#[test]
+fn a_task_that_wakes_itself_without_end_lets_others_have_their_turns() {
+    assert_eq!(turn_of(usize::MAX), (ROUNDS, 1));
+}
+
+#[test]
+fn a_task_that_is_woken_often_after_its_turn_is_scheduled_once() {
+    let (wakes, told) = (Arc::<Wakes>::default(), Arc::new(Mutex::new(None)));
+    let (_stream, turns) = gather(Slow::default());
+    let tells = told.clone();
+    let mut task = Box::pin(turns.of(std::future::poll_fn::<(), _>(move |cx| {
+        *tells.lock().unwrap() = Some(cx.waker().clone());
+        Poll::Pending
+    })));
+    for turn in 1..3 {
+        assert!(task.as_mut().poll(&mut Context::from_waker(&wakes.clone().into())).is_pending());
+        let waker: Waker = told.lock().unwrap().take().unwrap();
+        (0..3).for_each(|_| waker.wake_by_ref());
+        assert_eq!(wakes.0.load(Relaxed), turn);
+    }
+}
+
+#[test]
+fn no_wake_of_another_thread_is_lost() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+    runtime.block_on(async {
+        let (sender, mut receiver) = tokio::sync::mpsc::channel(1);
+        let (_stream, turns) = gather(Slow::default());
+        let receiving = tokio::spawn(turns.of(async move {
+            let mut received = 0;
+            while receiver.recv().await.is_some() {
+                received += 1;
+            }
+            received
+        }));
+        for number in 0..20_000 {
+            sender.send(number).await.unwrap();
+        }
+        drop(sender);
+        assert_eq!(receiving.await.unwrap(), 20_000);
+    });
+}
+
 proptest! {
     #[test]
     fn bytes_arrive_in_order_and_once_however_little_the_stream_takes(
