@@ -60,7 +60,8 @@ impl Gateway {
     /// As [`Gateway::start`].
     pub async fn start_over(config: &Config, dial: Dial) -> Result<Gateway, StartError> {
         let sources = sources(config)?;
-        let rules = roster_rules(config, dial)?;
+        let statistics = Arc::new(StatisticsTable::default());
+        let rules = roster_rules(config, dial, statistics.clone())?;
         let bound = Bound::bind(config).await?;
         let discovery = discover::start(sources, settings(config))?;
         let roster = Roster::new(rules);
@@ -78,7 +79,7 @@ impl Gateway {
             serde_json::json!({ "endpoints": listed.listing(now) })
         });
         let addresses = bound.addresses;
-        let metrics = Arc::new(Metrics::new(Arc::new(StatisticsTable::default())).with(fleet));
+        let metrics = Arc::new(Metrics::new(statistics).with(fleet));
         let _ = timeout(SETTLING, settled(&roster)).await;
         let ports = bound.with("/endpoints", page).serve(front, readiness, metrics);
         ports.ready();
@@ -158,7 +159,7 @@ fn sources(config: &Config) -> Result<Vec<Source>, StartError> {
     if sources.is_empty() { Err(StartError::NoBackends) } else { Ok(sources) }
 }
 
-fn roster_rules(config: &Config, dial: Dial) -> Result<RosterRules, StartError> {
+fn roster_rules(config: &Config, dial: Dial, statistics: Arc<StatisticsTable>) -> Result<RosterRules, StartError> {
     let (standard, models) = (config.balance.policy, Arc::new(config.model.clone().unwrap_or_default()));
     let of = models.clone();
     Ok(RosterRules {
@@ -171,7 +172,7 @@ fn roster_rules(config: &Config, dial: Dial) -> Result<RosterRules, StartError> 
             policy(own.unwrap_or(standard))
         }),
         origin: origin::origin(fastrand::u64(..)),
-        late: late::assembly(models.clone(), &config.limits),
+        late: late::assembly(models.clone(), &config.limits, statistics),
         traits: Arc::new(move |name: &ModelName, told: Option<Traits>| traits(models.get(name.as_str()), told)),
     })
 }

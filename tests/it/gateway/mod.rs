@@ -4,7 +4,9 @@ mod answers;
 mod encrypted;
 mod failing;
 mod leaving;
+mod listing;
 mod models;
+mod natures;
 mod time;
 
 use std::collections::BTreeMap;

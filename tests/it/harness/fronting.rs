@@ -3,17 +3,18 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
+use infergate::balance::Roster;
 use infergate::config::{Config, Period};
 use infergate::observe::{Ledger, Totals};
 use infergate::role::{Addresses, Gateway, StartError};
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 use tonic::transport::{Channel, Endpoint};
 
 use super::backend::Part;
 use super::message::{echo, echoed};
+use super::page::get;
 use super::raw::Raw;
 use super::serving::Oip;
 use super::wait::{eventually, within};
@@ -90,17 +91,20 @@ impl Fronting {
 
     /// A page of the admin port.
     pub async fn get(&self, path: &str) -> (u16, String) {
-        let mut stream = within(TcpStream::connect(self.addresses.admin)).await.unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        within(stream.read_to_string(&mut answer)).await.unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+        get(self.addresses.admin, path).await
+    }
+
+    /// Whom it calls.
+    pub fn roster(&self) -> &Roster {
+        self.gateway.as_ref().expect("it was neither killed nor drained").roster()
     }
 
     pub fn grpc(&self) -> SocketAddr {
         self.addresses.grpc
+    }
+
+    pub fn admin(&self) -> SocketAddr {
+        self.addresses.admin
     }
 
     /// A new connection for generated clients.
