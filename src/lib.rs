@@ -33,6 +33,8 @@ pub mod cost;
 pub mod error;
 /// The seams `Infer` and `Place`, and the types of a call.
 pub mod infer;
+/// Certificates and keys out of files.
+mod pem;
 /// Tensors: names, types, shapes, ropes of bytes, signatures.
 pub mod tensor;
 /// Bytes of a protocol to words of the domain and back.

@@ -16,6 +16,9 @@ use tokio::runtime::Handle;
 /// Bytes under way in a pipe.
 const PIPE: usize = 16 << 10;
 
+/// The number of the nature of each model.
+const NATURE: u64 = 7;
+
 /// How many models all backends serve, each in one version.
 #[derive(Default)]
 pub struct Served(AtomicUsize);
@@ -30,7 +33,8 @@ impl Served {
             name: name(number),
             version: "1".into(),
             state: "READY".into(),
-            reason: String::new(),
+            infergate_nature: NATURE,
+            ..ModelIndex::default()
         };
         framed(&RepositoryIndexResponse { models: (0..self.0.load(SeqCst)).map(entry).collect() })
     }
@@ -71,7 +75,9 @@ async fn backend(stream: DuplexStream, served: Arc<Served>) {
 
 fn config() -> Bytes {
     let said = |value: &str| ModelParameter { string_value: value.into() };
-    let parameters = [("infergate.pure".into(), said("true")), ("infergate.max_batch".into(), said("32"))];
+    let nature = NATURE.to_string();
+    let parameters = [("pure", "true"), ("max_batch", "32"), ("nature", &*nature)];
+    let parameters = parameters.map(|(key, value)| (format!("infergate.{key}"), said(value)));
     let config = ModelConfig { parameters: parameters.into(), ..Default::default() };
     framed(&ModelConfigResponse { config: Some(config) })
 }

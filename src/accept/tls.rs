@@ -1,16 +1,15 @@
 //! The listener's certificate. It is looked up for each connection, so that another one can take its place.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use rustls::RootCertStore;
 use rustls::ServerConfig;
 use rustls::crypto::ring;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use tokio_rustls::TlsAcceptor;
+
+use crate::pem;
 
 /// The files that a certificate comes from.
 #[derive(Debug, Clone)]
@@ -52,31 +51,16 @@ fn server_config(files: &TlsFiles) -> Result<ServerConfig, String> {
     let builder = match &files.client_ca {
         None => builder.with_no_client_auth(),
         Some(file) => {
-            let mut roots = RootCertStore::empty();
-            for certificate in certificates(file)? {
-                roots.add(certificate).map_err(|error| format!("{}: {error}", file.display()))?;
-            }
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
-                .build()
-                .map_err(|error| format!("{}: {error}", file.display()))?;
+            let roots = Arc::new(pem::authorities(file)?);
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build();
+            let verifier = verifier.map_err(|error| pem::named(file, error))?;
             builder.with_client_cert_verifier(verifier)
         }
     };
-    let key = PrivateKeyDer::from_pem_file(&files.key)
-        .map_err(|error| format!("{}: no private key: {error}", files.key.display()))?;
-    let mut config = builder.with_single_cert(certificates(&files.cert)?, key).map_err(|error| {
+    let (chain, key) = (pem::certificates(&files.cert)?, pem::private_key(&files.key)?);
+    let mut config = builder.with_single_cert(chain, key).map_err(|error| {
         format!("{} and {} do not fit together: {error}", files.cert.display(), files.key.display())
     })?;
     config.alpn_protocols = vec![b"h2".to_vec()];
     Ok(config)
-}
-
-fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let certificates: Result<Vec<_>, _> =
-        CertificateDer::pem_file_iter(file).and_then(|certificates| certificates.collect());
-    match certificates {
-        Ok(certificates) if certificates.is_empty() => Err(format!("{}: no certificate in it", file.display())),
-        Ok(certificates) => Ok(certificates),
-        Err(error) => Err(format!("{}: {error}", file.display())),
-    }
 }

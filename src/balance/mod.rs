@@ -13,6 +13,8 @@ mod breaker;
 mod budget;
 mod ejection;
 mod endpoint;
+#[cfg(test)]
+mod fixture;
 mod fleet;
 mod hedge;
 pub mod load;
@@ -34,7 +36,7 @@ pub use hedge::Hedging;
 pub use member::Member;
 pub use pool::{Extra, Members, Pool, Tactics, Traits};
 pub use retry::{Attempt, GiveUp, Next, Ran, Speaks, decide};
-pub use roster::{Assemble, Assemblies, Balanced, Census, Known, Listed, Mergeable, Roster, RosterRules, Serve, Told};
+pub use roster::{Assemble, Assemblies, Balanced, Census, Listed, Mergeable, Roster, RosterRules, Said, Serve, Told};
 pub use router::Router;
 
 /// The time. The runtime's clock stands still and leaps in tests; elsewhere it is the system's.

@@ -90,7 +90,7 @@ fn loads(config: &Config, repository: Repository) -> Result<(String, usize), Fai
 }
 
 fn line(entry: &IndexEntry) -> String {
-    let IndexEntry { name, version, state, reason } = entry;
+    let IndexEntry { name, version, state, reason, .. } = entry;
     let version = version.map(|version| format!(" version {version}")).unwrap_or_default();
     match state {
         VersionState::Ready if reason.is_empty() => format!("ready    {name}{version}\n"),

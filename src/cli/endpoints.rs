@@ -112,9 +112,15 @@ fn row(endpoint: &Value, model: &Value, is_first: bool) -> [String; 10] {
         text(&model["in_flight"]),
         model["predicted_s"].as_f64().map_or(String::new(), |seconds| format!("{:.1} ms", seconds * 1e3)),
         model["success_rate"].as_f64().map_or(String::new(), |rate| format!("{:.1} %", rate * 100.0)),
-        text(&model["breaker"]),
-        model["since_s"].as_f64().map_or(String::new(), |since| format!("{since:.0} s ago: {}", text(&model["why"]))),
+        if model["spared"] == true { format!("{}, spared", text(&model["breaker"])) } else { text(&model["breaker"]) },
+        last_change(endpoint, model),
     ]
+}
+
+/// What changed last and why: of its breaker, of its connection where it has no model.
+fn last_change(endpoint: &Value, model: &Value) -> String {
+    let (of, why) = if model.is_null() { (endpoint, &endpoint["connection"]) } else { (model, &model["why"]) };
+    of["since_s"].as_f64().map_or(String::new(), |since| format!("{since:.0} s ago: {}", text(why)))
 }
 
 fn text(value: &Value) -> String {
@@ -137,11 +143,15 @@ mod tests {
             json!({ "name": name, "versions": ["1", "2"], "not_ready": null, "in_flight": 3, "predicted_s": 0.0021,
                     "success_rate": 0.995, "breaker": "admitting", "why": "nothing failed yet", "since_s": 12.4 })
         };
+        let mut spared = model("m");
+        (spared["breaker"], spared["spared"]) = ("ejected".into(), true.into());
         let answer = json!({ "endpoints": [
             { "name": "worker-0", "address": "10.0.0.1:8001", "zone": "a", "condition": "ready",
               "connection": "connected", "lost": null, "models": [model("m"), model("n")] },
             { "name": "10.0.0.2:8001", "address": "10.0.0.2:8001", "zone": null, "condition": "ready",
-              "connection": "lost", "lost": "refused", "models": [] },
+              "connection": "lost", "lost": "refused", "since_s": 3.2, "models": [] },
+            { "name": "w", "address": "10.0.0.3:8001", "zone": null, "condition": "ready", "connection": "connected",
+              "lost": null, "since_s": 3.2, "models": [spared] },
         ] });
         let listing = listing(&answer);
         let lines: Vec<&str> = listing.lines().collect();
@@ -150,7 +160,8 @@ mod tests {
             assert!(lines[1].contains(part), "{part}: {listing}");
         }
         assert!(lines[2].trim_start().starts_with("n "), "{listing}");
-        assert!(lines[3].contains("ready, lost: refused"), "{listing}");
+        assert!(lines[3].contains("ready, lost: refused") && lines[3].contains("3 s ago: lost"), "{listing}");
+        assert!(lines[4].contains("ejected, spared"), "{listing}");
         assert_eq!(super::listing(&json!({ "endpoints": [] })), "no endpoints are known yet\n");
     }
 }

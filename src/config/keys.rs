@@ -15,6 +15,12 @@ use super::{ByteSize, Period};
 pub trait Setting: DeserializeOwned {
     /// What a value may be, for messages and documentation: "a whole number".
     const ALLOWED: &'static str;
+
+    /// Of a table of things by names, the keys of each, whose paths begin with `prefix`. No other value has any.
+    fn of_each(prefix: &str) -> Vec<Key> {
+        let _ = prefix;
+        Vec::new()
+    }
 }
 
 macro_rules! allowed {
@@ -39,6 +45,10 @@ allowed! {
 
 impl<T: Setting> Setting for Option<T> {
     const ALLOWED: &'static str = T::ALLOWED;
+
+    fn of_each(prefix: &str) -> Vec<Key> {
+        T::of_each(prefix)
+    }
 }
 
 /// A struct of settings, as `settings!` declares it.
@@ -70,6 +80,7 @@ pub struct Key {
     /// A value to show where there is no default.
     pub sample: Option<&'static str>,
     pub(crate) check: fn(&Value, Reading) -> Result<(), Box<figment::Error>>,
+    pub(crate) of_each: fn(&str) -> Vec<Key>,
 }
 
 impl Key {
@@ -81,6 +92,16 @@ impl Key {
     /// The table it stands in, empty for the top of the file, and its own name.
     pub fn table_and_name(&self) -> (&str, &str) {
         self.path.rsplit_once('.').unwrap_or(("", &self.path))
+    }
+
+    /// The keys of one of the things that it is a table of; none where it is no such table.
+    pub(super) fn of(&self, name: &str) -> Vec<Key> {
+        (self.of_each)(&format!("{}.{name}.", self.path))
+    }
+
+    /// Whether it is a table of things by names.
+    pub(super) fn is_table(&self) -> bool {
+        !self.of("").is_empty()
     }
 
     /// Says what is wrong with a value for it: where beneath the key, what was found, what is allowed.
@@ -116,7 +137,10 @@ fn check_table(keys: &[Key], table: &str, values: &Dict, reading: Reading, compl
     for (name, value) in values {
         let path = if table.is_empty() { name.clone() } else { format!("{table}.{name}") };
         if let Some(key) = keys.iter().find(|key| key.path == path) {
-            complaints.extend(key.complaint(value, reading));
+            match value {
+                Value::Dict(_, things) if key.is_table() => check_each(key, things, reading, complaints),
+                _ => complaints.extend(key.complaint(value, reading)),
+            }
         } else if !keys.iter().any(|key| is_within(&key.path, &path)) {
             complaints.push((path, unknown_key(name, &names_in(keys, table))));
         } else if let Value::Dict(_, inner) = value {
@@ -128,12 +152,26 @@ fn check_table(keys: &[Key], table: &str, values: &Dict, reading: Reading, compl
     }
 }
 
+/// Checks a table of things by names.
+fn check_each(key: &Key, things: &Dict, reading: Reading, complaints: &mut Vec<(String, String)>) {
+    for (name, thing) in things {
+        let (keys, path) = (key.of(name), format!("{}.{name}", key.path));
+        match thing {
+            Value::Dict(_, inner) => check_table(&keys, &path, inner, reading, complaints),
+            other => {
+                let allowed = names_in(&keys, &path).join(", ");
+                complaints.push((path, format!("found {}, allowed is a table with the keys {allowed}", shown(other))));
+            }
+        }
+    }
+}
+
 fn is_within(path: &str, table: &str) -> bool {
     path.strip_prefix(table).is_some_and(|rest| rest.starts_with('.'))
 }
 
 /// Names that may stand right in a table, be they keys or tables.
-fn names_in<'a>(keys: &'a [Key], table: &str) -> Vec<&'a str> {
+pub(super) fn names_in<'a>(keys: &'a [Key], table: &str) -> Vec<&'a str> {
     let beneath = keys.iter().filter_map(|key| match table {
         "" => Some(key.path.as_str()),
         _ => key.path.strip_prefix(table).and_then(|rest| rest.strip_prefix('.')),
@@ -186,6 +224,7 @@ macro_rules! settings {
                     default: serde_json::to_value(&fallback.$key).ok().and_then($crate::config::keys::default_text),
                     sample: None $(.or(Some($sample)))?,
                     check: $crate::config::keys::check::<$type>,
+                    of_each: <$type as $crate::config::keys::Setting>::of_each,
                 });)*
                 $($(keys.extend(<$table_type as $crate::config::keys::Section>::keys(
                     &format!("{prefix}{}.", stringify!($table)),

@@ -8,8 +8,8 @@ use figment::providers::{Format, Toml};
 use figment::value::{Dict, Map, Value};
 use figment::{Metadata, Profile, Provider};
 
-use super::keys::{Key, Reading, check_values};
-use super::problem::{Problem, nearest, suggestion};
+use super::keys::{Key, Reading, check_values, names_in};
+use super::problem::{Problem, nearest, shown, suggestion};
 
 /// What our variables begin with.
 pub(super) const PREFIX: &str = "INFERGATE_";
@@ -43,11 +43,27 @@ impl Layer {
         }
     }
 
-    fn spelled(source: String, key: &Key, text: String) -> Layer {
-        let (table, name) = key.table_and_name();
-        let values = Dict::from([(name.to_owned(), Value::from(text))]);
-        // Keys are at most one table deep, which a test over all of them holds.
-        let values = if table.is_empty() { values } else { Dict::from([(table.to_owned(), Value::from(values))]) };
+    /// Takes one value as it was written: a table of things by names as a file has it, everything else as a text.
+    fn spelled(source: String, key: &Key, text: String) -> Sourced {
+        if !key.is_table() {
+            let (table, name) = key.table_and_name();
+            // Keys are at most one table deep, which a test over all of them holds.
+            return Ok(Layer::of_one(source, &[table, name], text));
+        }
+        match Toml::from_str::<Dict>(&format!("{} = {text}", key.path)) {
+            Ok(values) if !text.contains('\n') => Ok(Layer { source, values, reading: Reading::Typed }),
+            _ => {
+                let what = format!("found {}, allowed is {}", shown(&text.into()), key.allowed);
+                Err(Problem { source, key: key.path.clone(), what })
+            }
+        }
+    }
+
+    /// One text, at the end of a path of tables whose names may have dots in them. Names that are empty are left out.
+    fn of_one(source: String, path: &[&str], text: String) -> Layer {
+        let within = |value, name: &&str| Value::from(Dict::from([((*name).to_owned(), value)]));
+        let path = path.iter().filter(|name| !name.is_empty()).rev();
+        let values = path.fold(Value::from(text), within).into_dict().expect("a path has a name");
         Layer { source, values, reading: Reading::Spelled }
     }
 
@@ -87,10 +103,14 @@ fn from_variable(keys: &[Key], name: String, value: String) -> Sourced {
     if value.is_empty() {
         return Err(in_whole(&name, format!("is empty; unset it or give {}", key.allowed)));
     }
-    Ok(Layer::spelled(name, key, value))
+    Layer::spelled(name, key, value)
 }
 
 fn unknown_variable(keys: &[Key], name: &str) -> String {
+    let table = keys.iter().find(|key| key.is_table() && name.starts_with(&format!("{}_", key.variable())));
+    if let Some(table) = table {
+        return format!("unknown variable; {} is {}", table.variable(), table.allowed);
+    }
     // Without the prefix, which would make all of them look alike.
     let all: Vec<String> = keys.iter().map(|key| key.variable().split_off(PREFIX.len())).collect();
     let near = nearest(&name[PREFIX.len()..], all.iter().map(String::as_str));
@@ -166,13 +186,34 @@ impl Override {
     fn into_layer(self, keys: &[Key]) -> Sourced {
         let Override { source, key, value } = self;
         match keys.iter().find(|known| known.path == key) {
-            Some(known) => Ok(Layer::spelled(source, known, value)),
+            Some(known) => Layer::spelled(source, known, value),
+            None if let Some(table) = keys.iter().find(|table| table.is_table() && is_in(&key, table)) => {
+                of_a_thing(source, table, key, value)
+            }
             None => {
                 let near = suggestion(&nearest(&key, keys.iter().map(|key| key.path.as_str())));
                 Err(Problem { source, key, what: format!("unknown key{near}") })
             }
         }
     }
+}
+
+fn is_in(key: &str, table: &Key) -> bool {
+    key.strip_prefix(&table.path).is_some_and(|rest| rest.starts_with('.'))
+}
+
+/// One key of one thing: `model.resnet.pure`. The thing's name may have dots in it, its key has none.
+fn of_a_thing(source: String, table: &Key, key: String, value: String) -> Sourced {
+    let rest = &key[table.path.len() + 1..];
+    let (thing, name) = rest.rsplit_once('.').unwrap_or((rest, ""));
+    let keys = table.of(thing);
+    if !thing.is_empty() && keys.iter().any(|known| known.path == key) {
+        return Ok(Layer::of_one(source, &[&table.path, thing, name], value));
+    }
+    let allowed = names_in(&keys, &format!("{}.{thing}", table.path));
+    let near = suggestion(&nearest(name, allowed.iter().copied()));
+    let what = format!("unknown key{near}; allowed is {}.NAME.KEY with KEY one of {}", table.path, allowed.join(", "));
+    Err(Problem { source, key, what })
 }
 
 #[cfg(test)]

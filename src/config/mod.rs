@@ -47,7 +47,7 @@ settings! {
         allow_model_control: bool = true,
         /// Whether good unary answers end with a report of how busy their model is, for balancers (ORCA).
         load_report: bool = false,
-        /// What a gateway is told of single models, by their names; it goes before what backends say.
+        /// What a gateway is told of single models, by their names; it goes before what backends say. `--set model.resnet.pure=true` sets one of it.
         model: Option<ModelTable> = None => "{ resnet = { pure = true, policy = \"least-request\", hedge = false } }",
     }
     tables {

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::Setting;
+use super::keys::settings;
+use super::{Key, Section, Setting};
 
 /// Models by name.
 pub type ModelTable = BTreeMap<String, ModelRules>;
@@ -28,18 +29,18 @@ impl Setting for PickBy {
     const ALLOWED: &'static str = "\"expected-completion\", \"peak-ewma\", \"least-request\" or \"round-robin\"";
 }
 
-/// What goes before what a model's backends say of it.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ModelRules {
-    /// Whether a call that was lost may be run again elsewhere.
-    pub pure: Option<bool>,
-    /// By which rule endpoints are picked.
-    pub policy: Option<PickBy>,
-    /// Whether slow calls are asked of a second endpoint, where the model is pure.
-    pub hedge: Option<bool>,
-    /// When a call is given to an endpoint.
-    pub binding: Binding,
+settings! {
+    /// What goes before what a model's backends say of it.
+    pub struct ModelRules {
+        /// Whether a call that was lost may be run again elsewhere.
+        pure: Option<bool> = None => "true",
+        /// By which rule endpoints are picked.
+        policy: Option<PickBy> = None => "\"least-request\"",
+        /// Whether slow calls are asked of a second endpoint, where the model is pure.
+        hedge: Option<bool> = None => "false",
+        /// When a call is given to an endpoint.
+        binding: Binding = Binding::Early,
+    }
 }
 
 /// When a call is given to an endpoint.
@@ -53,7 +54,14 @@ pub enum Binding {
     Late,
 }
 
+impl Setting for Binding {
+    const ALLOWED: &'static str = "\"early\" or \"late\"";
+}
+
 impl Setting for ModelTable {
-    const ALLOWED: &'static str =
-        "a table of models, each with the keys pure, policy, hedge and binding, which is \"early\" or \"late\"";
+    const ALLOWED: &'static str = "a table of models, each a table, such as { resnet = { pure = true } }";
+
+    fn of_each(prefix: &str) -> Vec<Key> {
+        ModelRules::keys(prefix)
+    }
 }

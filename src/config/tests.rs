@@ -119,7 +119,13 @@ fn a_wrong_type_is_told_with_what_was_found_and_what_is_allowed() {
         ("log.level = \"inof\"", "log.level: found \"inof\", allowed is off, error, warn,"),
         ("reflection.enabled = \"yes\"", "reflection.enabled: found \"yes\", allowed is true or false"),
         ("models = [\"a\"]", "models: found a list, allowed is a path"),
-        ("model.m.binding = \"never\"", "model.m.binding: found \"never\", allowed is a table of models, each with"),
+        (
+            "model = 3",
+            "model: found 3, allowed is a table of models, each a table, such as { resnet = { pure = true } }",
+        ),
+        ("model.m = true", "model.m: found true, allowed is a table with the keys pure, policy, hedge, binding"),
+        ("model.\"a.b\".pure = 1", "model.a.b.pure: found 1, allowed is true or false"),
+        ("model.m.binding = \"never\"", "model.m.binding: found \"never\", allowed is \"early\" or \"late\""),
     ] {
         let refused = refusal(file(text));
         assert!(refused.starts_with(&format!("FILE: {told}")), "{refused}");
@@ -166,6 +172,60 @@ fn a_flag_for_an_unknown_key_is_told_with_the_near_ones() {
         refusal(Given { flags, ..Given::default() }),
         "--set: limits.inflight: unknown key, did you mean limits.in_flight?"
     );
+}
+
+#[test]
+fn a_flag_sets_one_rule_of_one_model_beside_what_the_file_says_of_it() {
+    let set = |key: &str, value: &str| Overrides::default().flag("--set", key, Some(value));
+    let flags = set("model.resnet.pure", "true").flag("--set", "model.v1.2.binding", Some("late"));
+    let mut given = file("[model.resnet]\npure = false\npolicy = \"round-robin\"\n[model.other]\nhedge = false");
+    given.flags = flags;
+    let models = given.load().unwrap().model.unwrap();
+    let resnet = ModelRules { pure: Some(true), policy: Some(PickBy::RoundRobin), ..ModelRules::default() };
+    assert_eq!(models["resnet"], resnet);
+    assert_eq!(models["v1.2"], ModelRules { binding: Binding::Late, ..ModelRules::default() });
+    assert_eq!(models["other"], ModelRules { hedge: Some(false), ..ModelRules::default() });
+    for (key, value, told) in [
+        ("model.m.pure", "maybe", "model.m.pure: found \"maybe\", allowed is true or false"),
+        ("model.m.binding", "never", "model.m.binding: found \"never\", allowed is \"early\" or \"late\""),
+        (
+            "model.m.pur",
+            "true",
+            "model.m.pur: unknown key, did you mean pure?; \
+             allowed is model.NAME.KEY with KEY one of pure, policy, hedge, binding",
+        ),
+        (
+            "model.resnet",
+            "true",
+            "model.resnet: unknown key; allowed is model.NAME.KEY with KEY one of pure, policy, hedge, binding",
+        ),
+        (
+            "model..pure",
+            "true",
+            "model..pure: unknown key, did you mean pure?; \
+             allowed is model.NAME.KEY with KEY one of pure, policy, hedge, binding",
+        ),
+    ] {
+        let refused = refusal(Given { flags: set(key, value), ..Given::default() });
+        assert_eq!(refused, format!("--set: {told}"));
+    }
+}
+
+#[test]
+fn a_variable_has_all_models_as_a_file_writes_them() {
+    let mut given = variables(&[("INFERGATE_MODEL", "{ resnet = { pure = true } }")]);
+    given.file = Some("[model.resnet]\nhedge = false");
+    let rules = ModelRules { pure: Some(true), hedge: Some(false), ..ModelRules::default() };
+    assert_eq!(given.load().unwrap().model.unwrap()["resnet"], rules);
+    let allowed = "a table of models, each a table, such as { resnet = { pure = true } }";
+    for (variable, text, told) in [
+        ("INFERGATE_MODEL", "resnet", format!("model: found \"resnet\", allowed is {allowed}")),
+        ("INFERGATE_MODEL", "{}\nlisten = 3", format!("model: found \"{{}}\\nlisten = 3\", allowed is {allowed}")),
+        ("INFERGATE_MODEL", "{ m = { pure = 3 } }", "model.m.pure: found 3, allowed is true or false".to_owned()),
+        ("INFERGATE_MODEL_RESNET_PURE", "true", format!("unknown variable; INFERGATE_MODEL is {allowed}")),
+    ] {
+        assert_eq!(refusal(variables(&[(variable, text)])), format!("{variable}: {told}"));
+    }
 }
 
 #[test]

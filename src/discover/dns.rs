@@ -15,7 +15,7 @@ use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::{RData, RecordType, rdata::SRV};
 
-use super::backoff::Backoff;
+use super::backoff::{Backoff, Pace};
 use super::feed::{Feed, now};
 use super::outage::Outage;
 use super::{Backend, Backends, DnsName};
@@ -32,7 +32,7 @@ const TARGETS_AT_ONCE: usize = 8;
 /// Follows a name for ever.
 pub(super) async fn follow(name: DnsName, resolver: Resolver, interval: Duration, feed: Feed) {
     let interval = interval.max(SHORTEST_INTERVAL);
-    let mut backoff = Backoff::new(SHORTEST_INTERVAL, interval, fastrand::Rng::new());
+    let mut backoff = Backoff::new(Pace::doubling(SHORTEST_INTERVAL, interval), fastrand::Rng::new());
     let mut outage = Outage::of(name.to_string());
     let mut jitter = fastrand::Rng::new();
     loop {
@@ -48,7 +48,7 @@ pub(super) async fn follow(name: DnsName, resolver: Resolver, interval: Duration
             }
             Err(why) => {
                 outage.failed(&why, now());
-                backoff.next()
+                backoff.wait()
             }
         };
         tokio::time::sleep(pause).await;

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 pub use backend::{Backend, Backends, Change, Condition};
+pub use backoff::{Backoff, Pace};
 pub use guard::Guard;
 pub use life::{Lives, SourceLife};
 pub use source::{DnsName, Host, HostPort, KubernetesService, PortRef, Source, SourceError};

@@ -1,5 +1,7 @@
 //! One version of a model, before and after it is loaded.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -32,7 +34,7 @@ pub struct LoadPlan {
 }
 
 /// How calls of a version are merged, as its callers can tell.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Merging {
     /// Along which; `None` where the model does not allow it.
     pub axis: Option<BatchAxis>,
@@ -79,13 +81,17 @@ pub struct Served<S: Infer> {
     pub loaded_at: SystemTime,
     /// How long loading and warming up took.
     pub load_time: Duration,
+    /// A number for all of it that gateways go by, in whatever process it was loaded.
+    pub nature: NonZeroU64,
     fingerprint: Fingerprint,
     service: Parting<S>,
 }
 
 impl<S: Infer> Served<S> {
     pub(super) fn new(plan: &LoadPlan, ready: Ready<S>, load_time: Duration) -> Served<S> {
+        let nature = nature(&plan.name, plan.settings.pure, &ready.signature, &ready.merging);
         Served {
+            nature,
             name: plan.name.clone(),
             version: plan.version,
             signature: ready.signature,
@@ -111,6 +117,13 @@ impl<S: Infer> Served<S> {
         let is_same = self.fingerprint == plan.fingerprint && self.declared == plan.declared;
         is_same && self.settings.runs_like(&plan.settings)
     }
+}
+
+/// The same number means the same of each. Another build may count otherwise, and is asked once more for that.
+fn nature(name: &ModelName, is_pure: bool, signature: &Signature, merging: &Merging) -> NonZeroU64 {
+    let mut hasher = DefaultHasher::new();
+    (name, is_pure, signature, merging).hash(&mut hasher);
+    NonZeroU64::new(hasher.finish()).unwrap_or(NonZeroU64::MIN)
 }
 
 /// Drops what it holds where dropping may take its time: a session that is let go of frees memory and joins threads.

@@ -1,6 +1,7 @@
 //! The table of what is served, as calls and clients see it.
 
 use std::collections::HashMap;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use bytestring::ByteString;
@@ -40,6 +41,8 @@ pub struct IndexEntry {
     pub state: VersionState,
     /// Why it does not serve; of one that does, why a later one could not take its place. Empty where all is well.
     pub reason: ByteString,
+    /// A number for all of it that gateways go by, where it serves; see [`Served::nature`].
+    pub nature: Option<NonZeroU64>,
 }
 
 impl<S: Infer> Table<S> {
@@ -148,20 +151,23 @@ impl<S: Infer> Model<S> {
     }
 
     fn index(&self, name: &ModelName) -> Vec<IndexEntry> {
-        let entry =
-            |version, state, reason: &str| IndexEntry { name: name.clone(), version, state, reason: reason.into() };
+        let entry = |version, state, reason: &str| {
+            let (name, reason) = (name.clone(), reason.into());
+            IndexEntry { name, version, state, reason, nature: None }
+        };
         if self.versions.is_empty() {
             let reason = self.failure.as_deref().unwrap_or(UNLOADED);
             return vec![entry(None, VersionState::Unavailable, reason)];
         }
         let line = |(version, state): (&Version, &State<S>)| {
-            let (name, failure) = match state {
+            let (stands, failure) = match state {
                 State::Ready { failure, .. } => (VersionState::Ready, failure.as_ref().or(self.failure.as_ref())),
                 State::Loading => (VersionState::Loading, None),
                 State::Broken(_) | State::Unloaded => (VersionState::Unavailable, None),
             };
             let failure = failure.map(|reason| format!("serves, but a later load failed: {reason}"));
-            entry(Some(*version), name, failure.as_deref().unwrap_or(reason_of(state)))
+            let nature = state.served().map(|served| served.nature);
+            IndexEntry { nature, ..entry(Some(*version), stands, failure.as_deref().unwrap_or(reason_of(state))) }
         };
         self.versions.iter().map(line).collect()
     }

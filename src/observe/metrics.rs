@@ -55,7 +55,7 @@ struct Batches {
     statistics: Arc<StatisticsTable>,
 }
 
-type Told = (ModelName, Version, Arc<Statistics>, ModelTotals);
+type Told = (ModelName, Option<Version>, Arc<Statistics>, ModelTotals);
 type Exemplars = Option<&'static Exemplar<[(String, String); 0], f64>>;
 const NO_EXEMPLAR: Exemplars = None;
 
@@ -107,10 +107,15 @@ fn each(
     write: impl Fn(&mut MetricEncoder<'_>, &Told) -> fmt::Result,
 ) -> fmt::Result {
     for entry in told {
-        let labels = [("model", entry.0.to_string()), ("version", entry.1.to_string())];
+        let labels = [("model", entry.0.to_string()), ("version", text(entry.1))];
         write(&mut family.encode_family(&labels)?, entry)?;
     }
     Ok(())
+}
+
+/// Empty for a queue of calls that name none.
+fn text(version: Option<Version>) -> String {
+    version.map(|version| version.to_string()).unwrap_or_default()
 }
 
 fn closed(encoder: &mut DescriptorEncoder<'_>, told: &[Told]) -> fmt::Result {
@@ -118,8 +123,7 @@ fn closed(encoder: &mut DescriptorEncoder<'_>, told: &[Told]) -> fmt::Result {
     let mut family = encoder.encode_descriptor("inference_batches", help, None, MetricType::Counter)?;
     for (model, version, _, totals) in told {
         for (reason, count) in Close::ALL.into_iter().zip(totals.closed) {
-            let labels =
-                [("model", model.to_string()), ("version", version.to_string()), ("closed", reason.name().into())];
+            let labels = [("model", model.to_string()), ("version", text(*version)), ("closed", reason.name().into())];
             family.encode_family(&labels)?.encode_counter(&count, NO_EXEMPLAR)?;
         }
     }

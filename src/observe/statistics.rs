@@ -78,6 +78,15 @@ pub struct ModelTotals {
 const MAX_ROWS: u64 = 1024;
 
 impl ModelTotals {
+    fn run(&mut self, composition: &Composition) -> &mut BatchTotals {
+        let Composition { rows, elements, padding, closed } = *composition;
+        self.executions += 1;
+        self.closed[closed as usize] += 1;
+        self.elements += elements as u64;
+        self.padding += padding as u64;
+        self.batch(rows as u64)
+    }
+
     fn batch(&mut self, rows: u64) -> &mut BatchTotals {
         self.batches.entry(rows.min(MAX_ROWS)).or_default()
     }
@@ -120,14 +129,14 @@ impl Statistics {
     /// The engine ran once, successfully.
     pub fn executed(&self, execution: &Execution) {
         let mut totals = self.lock();
-        totals.executions += 1;
-        let Composition { rows, elements, padding, closed } = execution.composition;
-        totals.closed[closed as usize] += 1;
-        totals.elements += elements as u64;
-        totals.padding += padding as u64;
-        let batch = totals.batch(rows as u64);
+        let batch = totals.run(&execution.composition);
         batch.merge.add(execution.merged - execution.taken);
         batch.execute.add(execution.executed - execution.merged);
+    }
+
+    /// A batch was sent on to where others tell how long it ran.
+    pub fn sent(&self, composition: &Composition) {
+        self.lock().run(composition).execute.add(Duration::ZERO);
     }
 
     /// The outputs of such a run were cut and handed out.
@@ -147,19 +156,21 @@ impl Statistics {
     }
 }
 
-/// Statistics by model version. A version that is loaded anew while it serves goes on counting; one that is gone is
+type Key = (ModelName, Option<Version>);
+
+/// Statistics by model version, and where calls wait before it is known which they get, of that queue. A version that is loaded anew while it serves goes on counting; one that is gone is
 /// forgotten.
 #[derive(Debug, Default)]
 pub struct StatisticsTable {
-    models: Mutex<BTreeMap<(ModelName, Version), Weak<Statistics>>>,
+    models: Mutex<BTreeMap<Key, Weak<Statistics>>>,
 }
 
 impl StatisticsTable {
     /// The statistics of a version, new ones where none are in use.
-    pub fn of(&self, model: &ModelName, version: Version) -> Arc<Statistics> {
+    pub fn of(&self, model: &ModelName, version: impl Into<Option<Version>>) -> Arc<Statistics> {
         let mut models = self.models.lock().expect("nothing panics while the table is held");
         models.retain(|_, statistics| statistics.strong_count() > 0);
-        let known = models.entry((model.clone(), version)).or_default();
+        let known = models.entry((model.clone(), version.into())).or_default();
         known.upgrade().unwrap_or_else(|| {
             let statistics = Arc::default();
             *known = Arc::downgrade(&statistics);
@@ -168,7 +179,7 @@ impl StatisticsTable {
     }
 
     /// The statistics of all versions that are loaded, by name and version.
-    pub fn all(&self) -> Vec<(ModelName, Version, Arc<Statistics>)> {
+    pub fn all(&self) -> Vec<(ModelName, Option<Version>, Arc<Statistics>)> {
         let models = self.models.lock().expect("nothing panics while the table is held");
         let loaded =
             models.iter().filter_map(|((model, version), known)| Some((model.clone(), *version, known.upgrade()?)));
@@ -178,7 +189,7 @@ impl StatisticsTable {
     /// The statistics of a version that is loaded.
     pub fn get(&self, model: &ModelName, version: Version) -> Option<Arc<Statistics>> {
         let models = self.models.lock().expect("nothing panics while the table is held");
-        models.get(&(model.clone(), version)).and_then(Weak::upgrade)
+        models.get(&(model.clone(), Some(version))).and_then(Weak::upgrade)
     }
 }
 

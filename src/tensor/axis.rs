@@ -5,7 +5,7 @@ use bytestring::ByteString;
 use super::{Dim, Signature, Tensor, TensorSpec};
 
 /// Where each tensor of a model has its batch axis.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct BatchAxis {
     symbol: Option<ByteString>,
     inputs: Vec<usize>,

@@ -8,7 +8,7 @@ use super::{DType, Shape, Tensor};
 use crate::error::{Error, Result};
 
 /// One dimension of a signature.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Dim {
     /// Exactly this many.
     Fixed(i64),
@@ -52,7 +52,7 @@ impl fmt::Display for Dim {
 }
 
 /// One input or output of a model.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct TensorSpec {
     /// Its name in the model.
     pub name: ByteString,
@@ -110,7 +110,7 @@ impl fmt::Display for TensorSpec {
 }
 
 /// The inputs and outputs of one model version, in the model's order.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Signature {
     /// What it takes.
     pub inputs: Vec<TensorSpec>,

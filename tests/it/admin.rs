@@ -7,27 +7,12 @@ use infergate::wire::proto::health::health_check_response::ServingStatus;
 use infergate::wire::proto::health::health_client::HealthClient;
 use infergate::wire::proto::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
 use infergate::wire::proto::inference::{ModelReadyRequest, ServerLiveRequest, ServerReadyRequest};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tonic::transport::Endpoint;
 use tonic::{Code, Request};
 
-use crate::harness::{FREE, Gate, INFER, Model, Serving, echo, echo_of, eventually, framed, within};
+use crate::harness::{FREE, Gate, INFER, Model, Serving, echo, echo_of, eventually, framed, get, within};
 use infergate::tensor::DType;
-
-/// The status and the text of an answer to GET.
-async fn get(address: SocketAddr, path: &str) -> (u16, String) {
-    within(async {
-        let mut stream = TcpStream::connect(address).await.unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        let (head, text) = answer.split_once("\r\n\r\n").unwrap();
-        (head[9..12].parse().unwrap(), text.to_owned())
-    })
-    .await
-}
 
 /// A port that nobody else is given, while it is held: bound, so that a server in this process can bind it, too.
 struct Reserved(TcpSocket);

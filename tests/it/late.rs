@@ -1,15 +1,19 @@
 //! Calls that wait at a gateway: real workers behind it, and what they get to see.
 
+use std::fs;
+
 use infergate::config::{Binding, Config, ModelRules, Period};
 use infergate::role::Gateway;
 use infergate::tensor::DType;
 use infergate::wire::orca;
-use infergate::wire::proto::inference::{ModelInferRequest, ModelStatistics, ModelStatisticsRequest};
+use infergate::wire::proto::inference::{
+    ModelInferRequest, ModelStatistics, ModelStatisticsRequest, RepositoryModelLoadRequest,
+};
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use tonic::Code;
 
 use crate::harness::{
-    Answer, Collector, FREE, Gate, INFER, Model, Pending, Raw, Serving, echoed, eventually, floats, framed, raw,
+    Answer, Collector, FREE, Gate, INFER, Model, Pending, Raw, Serving, echoed, eventually, floats, framed, get, raw,
     tensor, unframed, within,
 };
 
@@ -82,6 +86,12 @@ fn values(answer: &Answer) -> Vec<f32> {
     echoed(&unframed(answer.body.clone()).remove(0))
 }
 
+/// The value of a metric in a scrape.
+fn metric(told: &str, series: &str) -> f64 {
+    let line = told.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("{series} is not in\n{told}")).parse().unwrap()
+}
+
 async fn statistics(worker: &Serving) -> ModelStatistics {
     let request = ModelStatisticsRequest { name: "rows".to_owned(), ..Default::default() };
     let answer = within(worker.oip().await.model_statistics(request)).await.unwrap();
@@ -136,6 +146,10 @@ async fn calls_that_wait_at_the_gateway_come_to_the_worker_as_one_and_each_gets_
         // What has not changed leaves what waits as it is.
         within(gateway.roster().survey()).await;
     }
+    let (_, told) = get(gateway.addresses().admin, "/metrics").await;
+    let of = |name: &str| format!("{name}{{model=\"rows\",version=\"\"}}");
+    assert_eq!(metric(&told, &of("inference_queue_calls")), 4.0);
+    assert!(metric(&told, &of("inference_predicted_wait_seconds")) >= 0.0);
     gate.open();
     assert_eq!(values(&first.answer().await.unwrap()), [0.0]);
     for (expected, pending) in waiting {
@@ -145,6 +159,41 @@ async fn calls_that_wait_at_the_gateway_come_to_the_worker_as_one_and_each_gets_
     let statistics = statistics(&worker).await;
     let calls = statistics.inference_stats.unwrap().success.unwrap().count;
     assert_eq!((calls, statistics.inference_count, statistics.execution_count), (3, 10, 3));
+    let (_, told) = get(gateway.addresses().admin, "/metrics").await;
+    assert_eq!(metric(&told, &of("inference_queue_calls")), 0.0);
+    let sum_and_count = ["sum", "count"].map(|end| metric(&told, &of(&format!("inference_batch_rows_{end}"))));
+    assert_eq!(sum_and_count, [10.0, 3.0]);
+    let closed =
+        |why: &str| metric(&told, &format!("inference_batches_total{{model=\"rows\",version=\"\",closed=\"{why}\"}}"));
+    assert_eq!(["slot_free", "full", "delay", "deadline", "drain"].map(closed).iter().sum::<f64>(), 3.0);
+    within(gateway.drain()).await;
+    worker.finish().await;
+}
+
+#[tokio::test]
+async fn a_model_whose_largest_batch_changed_is_put_together_up_to_that() {
+    let mut gate = Gate::closed();
+    let model = Model::identity("rows", DType::Fp32, &[FREE, 1]).behind(&gate);
+    let worker = worker(model.settings("instances = 1\n[batch]\nmax_batch = 2")).await;
+    let (gateway, raw) = gateway(&worker).await;
+    fs::write(worker.folder().join("rows/model.toml"), "instances = 1\n[batch]\nmax_batch = 8").unwrap();
+    let request = RepositoryModelLoadRequest { model_name: "rows".to_owned(), ..Default::default() };
+    within(worker.oip().await.repository_model_load(request)).await.unwrap();
+    within(gateway.roster().survey()).await;
+    let first = late(&gateway, &raw, &mut gate).await;
+    let mut waiting = Vec::new();
+    for value in [1.0, 2.0, 3.0, 4.0] {
+        waiting.push(begun(&raw, &call(&[value, -value])).await);
+        have_come(&raw).await;
+    }
+    gate.open();
+    assert_eq!(values(&first.answer().await.unwrap()), [0.0]);
+    for (pending, value) in waiting.into_iter().zip([1.0, 2.0, 3.0, 4.0]) {
+        assert_eq!(values(&pending.answer().await.unwrap()), [value, -value]);
+    }
+    // What had waited came as one of eight rows.
+    let statistics = statistics(&worker).await;
+    assert!(statistics.batch_stats.iter().any(|batch| batch.batch_size == 8), "{statistics:?}");
     within(gateway.drain()).await;
     worker.finish().await;
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// Modules by level: each may use those of lower levels, and level 0 also itself.
 const LEVELS: [&[&str]; 7] = [
     &["tensor", "error", "infer", "cost"],
-    &["config", "observe", "wire"],
+    &["config", "observe", "pem", "wire"],
     &["compute", "discover", "models"],
     &["admit", "balance", "batch"],
     &["accept"],

@@ -21,7 +21,8 @@ const UNNAMED: &str = "batch";
 /// - `infergate.batch_axis`: the name of the batch axis; absent where the model has none.
 /// - `infergate.dims`: JSON, per input and output the names and sizes of its dimensions, the batch axis by its name.
 /// - `infergate.max_batch`: rows of a batch; 1 where calls are not merged.
-/// - `infergate.delay_us`: how long a call waits for others now, in microseconds.
+/// - `infergate.delay_us`: how long a call waits for others now, in microseconds. What changes without a load is never
+///   what gateways go by.
 pub fn describe<S: Infer>(config: &mut proto::ModelConfig, served: &Served<S>, delay: Duration) {
     let merging = &served.merging;
     let mut publish = |name: &str, value: String| {

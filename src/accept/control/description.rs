@@ -47,7 +47,9 @@ pub fn model_config<S: Infer>(served: &Served<S>, delay: Duration) -> proto::Mod
         label_filename: labels(&spec.name),
         ..Default::default()
     };
-    let pure = proto::ModelParameter { string_value: served.settings.pure.to_string() };
+    let said = |string_value: String| proto::ModelParameter { string_value };
+    let pure = ("infergate.pure".to_owned(), said(served.settings.pure.to_string()));
+    let nature = ("infergate.nature".to_owned(), said(served.nature.to_string()));
     let mut config = proto::ModelConfig {
         name: served.name.to_string(),
         platform: PLATFORM.to_owned(),
@@ -56,7 +58,7 @@ pub fn model_config<S: Infer>(served: &Served<S>, delay: Duration) -> proto::Mod
         output: served.signature.outputs.iter().map(output).collect(),
         instance_group: vec![instance_group(served)],
         default_model_filename: served.declared.model_file().to_owned(),
-        parameters: [("infergate.pure".to_owned(), pure)].into(),
+        parameters: [pure, nature].into(),
         model_transaction_policy: Some(proto::ModelTransactionPolicy { decoupled: false }),
         ..Default::default()
     };

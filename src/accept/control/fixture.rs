@@ -81,6 +81,7 @@ impl Directory for Hearsay {
             version,
             state,
             reason: reason.into(),
+            nature: None,
         };
         Ok(vec![
             entry("numbered", Some(version(1)), VersionState::Ready, ""),

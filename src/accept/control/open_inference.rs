@@ -1,6 +1,7 @@
 //! The Open Inference Protocol's questions and Triton's extensions to them.
 
 use std::collections::HashMap;
+use std::num::NonZeroU64;
 
 use tonic::{Request, Response, Status};
 
@@ -46,6 +47,7 @@ fn index_entry(entry: IndexEntry) -> proto::repository_index_response::ModelInde
         version: entry.version.map(|version| version.to_string()).unwrap_or_default(),
         state: state.to_owned(),
         reason: entry.reason.to_string(),
+        infergate_nature: entry.nature.map_or(0, NonZeroU64::get),
     }
 }
 

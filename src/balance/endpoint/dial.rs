@@ -7,15 +7,15 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use http::uri::Scheme;
+use rustls::ClientConfig;
 use rustls::crypto::ring;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::discover::Backend;
+use crate::pem;
 
 /// A stream of bytes to a backend.
 pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -112,33 +112,17 @@ impl Destination {
 }
 
 fn client_config(files: &TlsFiles) -> Result<ClientConfig, String> {
-    let named = |file: &PathBuf, error: String| format!("{}: {error}", file.display());
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(&files.ca)? {
-        roots.add(certificate).map_err(|error| named(&files.ca, error.to_string()))?;
-    }
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?
-        .with_root_certificates(roots);
+        .with_root_certificates(pem::authorities(&files.ca)?);
     let mut config = match &files.identity {
         None => builder.with_no_client_auth(),
         Some((chain, key)) => {
-            let private =
-                PrivateKeyDer::from_pem_file(key).map_err(|error| named(key, format!("no private key: {error}")))?;
-            let built = builder.with_client_auth_cert(certificates(chain)?, private);
-            built.map_err(|error| named(chain, format!("does not fit {}: {error}", key.display())))?
+            let built = builder.with_client_auth_cert(pem::certificates(chain)?, pem::private_key(key)?);
+            built.map_err(|error| pem::named(chain, format_args!("does not fit {}: {error}", key.display())))?
         }
     };
     config.alpn_protocols = vec![b"h2".to_vec()];
     Ok(config)
-}
-
-fn certificates(file: &PathBuf) -> Result<Vec<CertificateDer<'static>>, String> {
-    let certificates = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    match certificates {
-        Ok(certificates) if certificates.is_empty() => Err(format!("{}: no certificate in it", file.display())),
-        Ok(certificates) => Ok(certificates),
-        Err(error) => Err(format!("{}: {error}", file.display())),
-    }
 }

@@ -7,13 +7,13 @@ use tokio::time::sleep;
 
 use super::connection::{Connection, End};
 use super::dial::Destination;
-use super::redial::{self, Redial};
+use super::redial;
 use super::{Connectivity, Endpoint};
 use crate::balance::now;
 
 /// Keeps `endpoint` connected for as long as it is polled.
 pub(super) async fn keep(endpoint: Arc<Endpoint>, to: Destination) {
-    let mut redial = Redial::default();
+    let mut backoff = redial::backoff();
     // Each of the few connections ends once.
     let (ended, mut ends) = mpsc::channel::<End>(endpoint.rules.connections.max(1));
     loop {
@@ -32,7 +32,7 @@ pub(super) async fn keep(endpoint: Arc<Endpoint>, to: Destination) {
                         continue;
                     }
                     Next::Lost(end) if redial::is_lasting(now().saturating_duration_since(since)) => {
-                        redial = Redial::default();
+                        backoff.reset();
                         // Backends end connections that are old, and restart: the next may stand before anybody notices.
                         endpoint.tell(if end.is_clean { Connectivity::Renewing } else { Connectivity::Lost(end.why) });
                         continue;
@@ -46,7 +46,7 @@ pub(super) async fn keep(endpoint: Arc<Endpoint>, to: Destination) {
         if !endpoint.has_open() {
             endpoint.tell(Connectivity::Lost(why));
         }
-        sleep(redial.next(fastrand::f64())).await;
+        sleep(backoff.wait()).await;
     }
 }
 
@@ -81,6 +81,9 @@ impl Endpoint {
         self.connectivity.send_if_modified(|known| {
             let is_new = *known != connectivity;
             *known = connectivity;
+            if is_new {
+                *self.changed.lock().expect("nothing panics while it holds a time") = now();
+            }
             is_new
         });
     }

@@ -1,6 +1,6 @@
 //! One backend that is dialled: its connections, kept up, and calls over them. The only home of the HTTP/2 client.
 //!
-//! `dial` makes a connection, `connection` is one and watches its life, `keeper` keeps as many of them as are needed,
+//! `dial` makes a connection, `connection` is one, `life` watches over it, `keeper` keeps as many of them as are needed,
 //! `exchange` is one call over one, `ask` lets generated clients put questions that are no calls.
 
 mod answer;
@@ -9,13 +9,15 @@ mod connection;
 mod dial;
 mod exchange;
 mod keeper;
+mod life;
 mod pings;
+mod pulse;
 mod redial;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use bytestring::ByteString;
@@ -29,12 +31,14 @@ pub use answer::Reply;
 pub use ask::Asking;
 pub use dial::{Dial, Io, TlsFiles, over_tcp};
 
+use super::now;
 use super::retry::Ran;
 use crate::discover::Backend;
 use crate::error::{Error, Kind};
 use crate::tensor::Rope;
-use connection::{Connection, Vitals};
+use connection::Connection;
 use exchange::Lost;
+use life::Vitals;
 
 /// How endpoints are dialled and watched.
 #[derive(Debug, Clone)]
@@ -86,6 +90,8 @@ pub struct Endpoint {
     rules: Arc<Rules>,
     connections: ArcSwap<Vec<Arc<Connection>>>,
     connectivity: watch::Sender<Connectivity>,
+    /// When that changed last.
+    changed: Mutex<Instant>,
     in_flight: AtomicUsize,
     vitals: Arc<Vitals>,
     /// Calls found every stream taken, or a connection on its way out.
@@ -136,6 +142,7 @@ impl Endpoint {
             rules,
             connections: ArcSwap::default(),
             connectivity: watch::Sender::new(Connectivity::Dialling),
+            changed: Mutex::new(now()),
             in_flight: AtomicUsize::new(0),
             vitals: Arc::default(),
             wanting: Notify::new(),
@@ -171,6 +178,11 @@ impl Endpoint {
     /// Whether it can be called, and changes of that.
     pub fn connectivity(&self) -> watch::Receiver<Connectivity> {
         self.connectivity.subscribe()
+    }
+
+    /// Since when its connectivity is what it is.
+    pub fn since(&self) -> Instant {
+        *self.changed.lock().expect("nothing panics while it holds a time")
     }
 
     /// Whether a call would find a connection that answers as far as is known.

@@ -1,6 +1,5 @@
 //! A fleet against real HTTP/2 servers over pipes in memory, with the clock standing still.
 
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::Wake;
 
@@ -13,21 +12,15 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{advance, sleep, timeout};
 
 use super::*;
-use crate::balance::endpoint::{Connectivity, Dial, Kept, Rules};
+use crate::balance::endpoint::{Connectivity, Kept};
+use crate::balance::fixture::{MS, connected, floats, piped, request, rules, tactics};
 use crate::balance::load::{Binding, Load};
-use crate::balance::pick::{Picker, Policy, SlowStart};
-use crate::balance::pool::{Members, Tactics, Traits};
-use crate::balance::{Hedging, RetryBudget};
-use crate::discover::{Backend, Condition};
+use crate::balance::pick::Policy;
+use crate::balance::pool::{Members, Traits};
 use crate::error::Kind;
-use crate::infer::{
-    Close, Composition, InferRequest, Interest, LoadReport, ModelName, Outcome, Parameters, Target, Timeline,
-    VersionChoice,
-};
-use crate::tensor::{DType, Rope, Shape, Tensor};
+use crate::infer::{Close, Composition, Interest, LoadReport, Outcome, Parameters};
 use crate::wire::{PREFIX, oip, orca, origin, samples, status};
 
-const MS: Duration = Duration::from_millis(1);
 /// What a run takes at the endpoints of these tests.
 const RUN: Duration = Duration::from_millis(10);
 
@@ -47,21 +40,15 @@ struct Asked {
 
 impl Server {
     async fn start(number: u16) -> Server {
-        let (streams, mut arriving) = mpsc::channel::<DuplexStream>(4);
-        let dial = Dial::through(move |_: SocketAddr| {
-            let (ours, theirs) = tokio::io::duplex(1 << 20);
-            let taken = streams.try_send(theirs).map(|()| ours);
-            std::future::ready(taken.map_err(|_| std::io::Error::other("refused")))
-        });
-        let backend = Backend { condition: Condition::Ready, ..Backend::at(([127, 0, 0, 1], number).into()) };
-        let kept = Kept::start(&backend, dial, Arc::new(rules()));
+        // Of what is never silent here.
+        let (kept, mut arriving) = piped(number, rules(60_000 * MS, 60_000 * MS));
         let (ask, asked) = mpsc::channel(64);
         let (lose, lost) = oneshot::channel();
         let stream = arriving.recv().await.unwrap();
         tokio::spawn(async move {
             tokio::select! { () = serve(stream, ask) => {}, _ = lost => {} }
         });
-        kept.endpoint().connectivity().wait_for(|now| *now == Connectivity::Connected).await.unwrap();
+        connected(&kept).await;
         Server { kept, asked, lose: Some(lose) }
     }
 
@@ -113,22 +100,6 @@ impl Asked {
     }
 }
 
-fn rules() -> Rules {
-    Rules {
-        connect_timeout: Duration::from_secs(1),
-        silence: Duration::from_secs(60),
-        ping_timeout: Duration::from_secs(60),
-        connections: 1,
-        windows: (1 << 20, 1 << 20),
-        message_size: 1 << 20,
-    }
-}
-
-fn floats(name: &'static str, rows: i64) -> Tensor {
-    let data = Rope::from(vec![0; 4 * rows as usize]);
-    Tensor::new(name.into(), DType::Fp32, Shape::new(&[rows, 1]).unwrap(), data).unwrap()
-}
-
 #[derive(Default)]
 struct Woken(AtomicUsize);
 
@@ -160,19 +131,7 @@ impl Rig {
         for number in 1..=count {
             servers.push(Server::start(number).await);
         }
-        let traits = Traits { pure, hedged: true };
-        let tactics = Arc::new(Tactics {
-            picker: Picker::new(Policy::default(), Zones::default(), SlowStart::default()),
-            budget: RetryBudget::new(now),
-            hedging: Hedging::new(now),
-            traits: arc_swap::ArcSwap::from_pointee(traits),
-            message_size: 1 << 20,
-            origin: origin::origin(1),
-            bell: Arc::default(),
-            zero: now,
-            extra: Default::default(),
-            astir: Default::default(),
-        });
+        let tactics = tactics(Policy::default(), Traits { pure, hedged: true });
         let member = |server: &Server| {
             let load = Load::new(Binding::Late, Some(8), tactics.zero, now);
             Arc::new(Member::new(server.kept.endpoint().clone(), load, now).ringing(tactics.bell.clone()))
@@ -230,17 +189,7 @@ impl Rig {
 }
 
 fn batch(rows: usize) -> (Running, Batch) {
-    let now = now();
-    let name = ModelName::new("m".into()).unwrap();
-    let member = crate::infer::Member {
-        id: "".into(),
-        deadline: now + Duration::from_secs(9),
-        trace: None,
-        previous_attempts: 0,
-        timeline: Timeline::start(now),
-    };
-    let target = Target { name, version: VersionChoice::Latest };
-    let request = Box::new(InferRequest::new(target, [floats("x", rows as i64)], member));
+    let request = Box::new(request(rows as i64));
     let composition = Composition { rows, elements: rows, padding: 0, closed: Close::SlotFree };
     let (answer, outcome) = oneshot::channel();
     let interest = Interest::of(1);

@@ -1,40 +1,26 @@
 //! Calls whose endpoint seems dead, against real HTTP/2 servers over pipes in memory, with the clock standing still.
 
-use std::net::SocketAddr;
 use std::sync::Mutex;
 
 use bytes::Bytes;
 use h2::server::{self, SendResponse};
 use http::Response;
 use tokio::io::DuplexStream;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::balance::endpoint::{Connectivity, Dial, Kept, Rules};
+use crate::balance::endpoint::Kept;
+use crate::balance::fixture::{MS, connected, floats, piped, request, rules, tactics};
 use crate::balance::load::{Binding, Load};
-use crate::balance::pick::{Policy, SlowStart, Zones};
-use crate::discover::Backend;
-use crate::infer::{Forms, InferRequest, Notes, Parameters, Target, Timeline, Trace, TraceContext, Work};
-use crate::tensor::{DType, Shape, Tensor};
-use crate::wire::{oip, origin, samples, status};
+use crate::balance::pick::Policy;
+use crate::infer::{Forms, Notes, Parameters, Trace, TraceContext, Work};
+use crate::wire::{oip, samples, status};
 
-const MS: Duration = Duration::from_millis(1);
 /// When calls know that their endpoint seems dead: after its silence, and a third of the time for a ping.
 const SUSPECTED: Duration = Duration::from_millis(250 + 200);
 /// When they are lost with their connection.
 const GIVEN_UP: Duration = Duration::from_millis(250 + 600);
-
-fn rules() -> Rules {
-    Rules {
-        connect_timeout: Duration::from_secs(1),
-        silence: MS * 250,
-        ping_timeout: MS * 600,
-        connections: 1,
-        windows: (1 << 20, 1 << 20),
-        message_size: 1 << 20,
-    }
-}
 
 /// What a server does with a call: answers it after so long.
 const RUN: Duration = Duration::from_millis(10);
@@ -49,13 +35,7 @@ struct Server {
 
 impl Server {
     async fn start(number: u16) -> Server {
-        let (streams, mut arriving) = mpsc::channel::<DuplexStream>(4);
-        let dial = Dial::through(move |_: SocketAddr| {
-            let (ours, theirs) = tokio::io::duplex(1 << 20);
-            let taken = streams.try_send(theirs).map(|()| ours);
-            std::future::ready(taken.map_err(|_| std::io::Error::other("refused")))
-        });
-        let kept = Kept::start(&Backend::at(([127, 0, 0, 1], number).into()), dial, Arc::new(rules()));
+        let (kept, mut arriving) = piped(number, rules(250 * MS, 600 * MS));
         let (frozen, is_frozen) = watch::channel(false);
         let taken = Arc::<Mutex<Vec<_>>>::default();
         let log = taken.clone();
@@ -64,7 +44,7 @@ impl Server {
                 tokio::spawn(serve(stream, is_frozen.clone(), log.clone()));
             }
         });
-        kept.endpoint().connectivity().wait_for(|now| *now == Connectivity::Connected).await.unwrap();
+        connected(&kept).await;
         Server { kept, frozen, taken }
     }
 
@@ -96,15 +76,11 @@ async fn serve(stream: DuplexStream, mut frozen: watch::Receiver<bool>, log: Arc
 
 async fn answer(mut respond: SendResponse<Bytes>) {
     sleep(RUN).await;
-    let message = oip::encode(&samples::answer([floats("y")], Parameters::default()), "", oip::Form::Raw);
+    let message = oip::encode(&samples::answer([floats("y", 1)], Parameters::default()), "", oip::Form::Raw);
     // One that was cancelled takes no answer.
     let Ok(mut stream) = respond.send_response(Response::new(()), false) else { return };
     let _ = stream.send_data(message.to_bytes(), false);
     let _ = stream.send_trailers(status::ok_trailers());
-}
-
-fn floats(name: &'static str) -> Tensor {
-    Tensor::new(name.into(), DType::Fp32, Shape::new(&[1]).unwrap(), vec![0; 4].into()).unwrap()
 }
 
 /// A pool over servers that get calls by turns.
@@ -120,18 +96,7 @@ impl Rig {
         for number in 1..=count {
             servers.push(Server::start(number).await);
         }
-        let tactics = Arc::new(Tactics {
-            picker: Picker::new(Policy::RoundRobin, Zones::default(), SlowStart::default()),
-            budget: RetryBudget::new(now),
-            hedging: Hedging::new(now),
-            traits: ArcSwap::from_pointee(Traits { pure, hedged: false }),
-            message_size: 1 << 20,
-            origin: origin::origin(1),
-            bell: Arc::default(),
-            zero: now,
-            extra: Extra::default(),
-            astir: AtomicBool::default(),
-        });
+        let tactics = tactics(Policy::RoundRobin, Traits { pure, hedged: false });
         let member = |server: &Server| {
             let load = Load::new(Binding::Early, None, now, now);
             Arc::new(Member::new(server.kept.endpoint().clone(), load, now))
@@ -161,21 +126,9 @@ impl Rig {
     }
 }
 
-fn request() -> InferRequest {
-    let began = now();
-    let caller = Caller {
-        id: "".into(),
-        deadline: began + Duration::from_secs(9),
-        trace: None,
-        previous_attempts: 0,
-        timeline: Timeline::start(began),
-    };
-    InferRequest::new(Target::parse("m".into(), "").unwrap(), [floats("x")], caller)
-}
-
 async fn timed(pool: Arc<Pool>) -> (Result<InferResponse>, Duration) {
     let began = now();
-    let answer = pool.answer(request()).await;
+    let answer = pool.answer(request(1)).await;
     (answer, now() - began)
 }
 
@@ -208,7 +161,7 @@ async fn a_call_of_a_pure_model_at_an_endpoint_that_seems_dead_is_asked_of_anoth
 async fn the_attempts_of_a_call_are_noted_with_why_each_was_made_and_one_that_is_given_up_has_no_end() {
     let rig = Rig::of(2, true).await;
     rig.freeze();
-    let mut request = request();
+    let mut request = request(1);
     let context = TraceContext { trace_id: 1, span_id: 1, sampled: true };
     let (forms, notes) = (Forms::default(), Some(Notes::begin(None)));
     let trace = Arc::new(Trace { context, state: None, baggage: None, forms, notes });

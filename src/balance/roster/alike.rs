@@ -35,7 +35,7 @@ impl Alike {
         let mut hasher = self.hashes.build_hasher();
         (census.taken, census.by_name).hash(&mut hasher);
         for told in census.models.values().flatten() {
-            (&told.name, told.version, told.ready, &told.reason).hash(&mut hasher);
+            (&told.name, told.version, told.ready, &told.reason, told.nature).hash(&mut hasher);
         }
         hasher.finish()
     }

@@ -1,9 +1,10 @@
 //! What an endpoint says that it serves.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
-use super::Mergeable;
+use super::Said;
 use crate::infer::{ModelName, Version};
 use crate::wire::proto::inference::repository_index_response::ModelIndex;
 
@@ -23,8 +24,10 @@ pub struct Told {
     pub ready: bool,
     /// Why not, where that was said.
     pub reason: String,
-    /// How its calls are put together, where that was asked for and told.
-    pub mergeable: Option<Arc<Mergeable>>,
+    /// The number of its nature, where the endpoint gives it one.
+    pub nature: Option<NonZeroU64>,
+    /// Of what nature it is, where that was asked for and told.
+    pub said: Option<Arc<Said>>,
 }
 
 /// What a survey found.
@@ -56,7 +59,8 @@ impl Census {
             let ready = matches!(entry.state.as_str(), "READY");
             let reason: String = entry.reason.chars().take(LONGEST_REASON).collect();
             let reason = if reason.is_empty() { entry.state.to_lowercase() } else { reason };
-            census.add(Told { name, version: entry.version.parse().ok(), ready, reason, mergeable: None });
+            let (version, nature) = (entry.version.parse().ok(), NonZeroU64::new(entry.infergate_nature));
+            census.add(Told { name, version, ready, reason, nature, said: None });
         }
         census
     }
@@ -104,8 +108,8 @@ mod tests {
     use super::*;
 
     fn told(name: &str, version: u64) -> Told {
-        let name = ModelName::new(name.into()).unwrap();
-        Told { name, version: version.to_string().parse().ok(), ready: true, reason: String::new(), mergeable: None }
+        let (name, version) = (ModelName::new(name.into()).unwrap(), version.to_string().parse().ok());
+        Told { name, version, ready: true, reason: String::new(), nature: None, said: None }
     }
 
     /// Whether anything is new.
@@ -130,7 +134,7 @@ mod tests {
     fn an_index_replaces_all_that_was_known() {
         let mut census = Census::default();
         take(&mut census, Taken::ByName(vec![(told("old", 1), true)]));
-        let entry = ModelIndex { name: "new".into(), version: "1".into(), state: "READY".into(), reason: "".into() };
+        let entry = ModelIndex { name: "new".into(), version: "1".into(), state: "READY".into(), ..Default::default() };
         assert!(take(&mut census, Taken::Index(Census::of_index(vec![entry]))));
         assert!(!census.by_name && census.models.contains_key("new") && census.models.len() == 1);
     }

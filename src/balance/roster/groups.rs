@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use super::Known;
 use super::census::{Census, Told};
 use super::mergeable::Mergeable;
 use super::station::Seen;
@@ -83,16 +84,33 @@ pub(super) fn serves(told: &[Told], wanted: Option<Version>) -> bool {
     told.iter().any(|told| told.ready && (wanted.is_none() || told.version == wanted))
 }
 
-/// What is said of each version of a model, by whoever says the best of it.
+/// What is said of each version of a model, by whoever says the best of it. It has a nature where all that have it ready
+/// say the same.
 pub(super) fn merged(name: &ModelName, groups: &[Arc<Group>]) -> Vec<Told> {
-    let mut merged: BTreeMap<Option<Version>, &Told> = BTreeMap::new();
+    let mut merged: BTreeMap<Option<Version>, Told> = BTreeMap::new();
     for told in groups.iter().flat_map(|group| group.told(name)) {
-        let known = merged.entry(told.version).or_insert(told);
-        if told.ready && !known.ready {
-            *known = told;
+        let known = merged.entry(told.version).or_insert_with(|| told.clone());
+        match (told.ready, known.ready) {
+            (true, false) => *known = told.clone(),
+            (true, true) if told.nature != known.nature => known.nature = None,
+            _ => {}
         }
     }
-    merged.into_values().cloned().collect()
+    merged.into_values().collect()
+}
+
+/// What holds of a model wherever it is ready. Who says nothing of its nature, and has no number for it either, is taken
+/// to be like those that do; one that has not said yet what its number stands for may be of any.
+pub(super) fn known(name: &ModelName, groups: &[Arc<Group>]) -> Known {
+    let ready = || groups.iter().flat_map(|group| group.told(name)).filter(|told| told.ready);
+    let pure = |told: &Told| match &told.said {
+        Some(said) => said.pure,
+        None => told.nature.map(|_| false),
+    };
+    Known {
+        pure: ready().filter_map(pure).min(),
+        largest: ready().filter_map(|told| told.said.as_ref()?.largest).min(),
+    }
 }
 
 /// How calls of a version are put together, or where none is wanted those of the last version that each has ready; told
@@ -102,7 +120,7 @@ pub(super) fn mergeable(name: &ModelName, wanted: Option<Version>, groups: &[Arc
     for group in groups {
         let ready = group.told(name).iter().filter(|told| told.ready && (wanted.is_none() || told.version == wanted));
         let Some(told) = ready.max_by_key(|told| told.version) else { continue };
-        let mergeable = told.mergeable.as_ref()?;
+        let mergeable = told.said.as_ref()?.mergeable.as_ref()?;
         if agreed.is_some_and(|agreed| agreed != mergeable) {
             return None;
         }

@@ -25,6 +25,8 @@ pub struct Listed {
     pub connection: &'static str,
     /// Why there is no connection.
     pub lost: Option<String>,
+    /// Seconds since its connection came up, or was lost.
+    pub since_s: f64,
     /// Calls on their way there.
     pub in_flight: usize,
     /// Whether it has said what it serves.
@@ -52,6 +54,8 @@ pub struct ListedModel {
     pub success_rate: Option<f64>,
     /// `admitting`, `ejected` or `probing`.
     pub breaker: &'static str,
+    /// Whether calls go there although it is ejected, since too many others are.
+    pub spared: bool,
     /// Why the breaker came into that state, and how many seconds ago.
     pub why: String,
     /// Seconds since that.
@@ -79,6 +83,7 @@ impl Listed {
             condition: backend.condition.to_string(),
             connection,
             lost,
+            since_s: seconds(now.saturating_duration_since(endpoint.since())),
             in_flight: endpoint.in_flight(),
             surveyed: station.census.taken,
             age_s: seconds(now.saturating_duration_since(station.since)),
@@ -89,7 +94,7 @@ impl Listed {
 
 impl ListedModel {
     fn of(name: &str, member: &std::sync::Arc<super::Member>, station: &Station, now: Instant) -> ListedModel {
-        let Snapshot { state, since, why, success_rate, .. } = member.breaker.snapshot(now);
+        let Snapshot { state, since, why, success_rate, spared, .. } = member.breaker.snapshot(now);
         let told = station.census.models.get(name).map_or(&[][..], Vec::as_slice);
         let ready = told.iter().filter(|told| told.ready);
         let version = |told: &super::Told| told.version.map_or("unnumbered".to_owned(), |version| version.to_string());
@@ -108,6 +113,7 @@ impl ListedModel {
                 State::Ejected { .. } => "ejected",
                 State::Probing => "probing",
             },
+            spared: spared && state != State::Admitting,
             why,
             since_s: seconds(now.saturating_duration_since(since)),
         }

@@ -100,7 +100,7 @@ fn wanted(target: &Target) -> Told {
         VersionChoice::Exact(version) => Some(*version),
         _ => None,
     };
-    Told { name: target.name.clone(), version, ready: true, reason: String::new(), mergeable: None }
+    Told { name: target.name.clone(), version, ready: true, reason: String::new(), nature: None, said: None }
 }
 
 #[cfg(test)]
@@ -113,7 +113,8 @@ mod tests {
             version: None,
             ready: true,
             reason: "".into(),
-            mergeable: None,
+            nature: None,
+            said: None,
         }
     }
 

@@ -9,6 +9,7 @@ mod listing;
 mod lookup;
 mod mergeable;
 mod model;
+mod natures;
 mod route;
 mod station;
 mod steps;
@@ -35,6 +36,8 @@ pub use census::{Census, Told};
 pub use listing::Listed;
 use lookup::LookUps;
 pub use mergeable::Mergeable;
+use natures::Natures;
+pub use natures::Said;
 use route::Route;
 pub use route::{Assemble, Assemblies, Serve};
 use station::Station;
@@ -90,8 +93,7 @@ struct Inner {
     rules: RosterRules,
     table: ArcSwap<Table>,
     stations: Mutex<BTreeMap<SocketAddr, Station>>,
-    /// What was said of models, by whoever was asked first.
-    known: Mutex<BTreeMap<ModelName, Known>>,
+    natures: Natures,
     look_ups: LookUps,
     alike: Alike,
     /// Who holds it makes the next table.
@@ -102,13 +104,13 @@ struct Inner {
     changes: watch::Sender<u64>,
 }
 
-/// What a backend said of a model.
+/// What backends said of a model, as far as it holds at all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Known {
-    /// What decides over its calls.
-    pub traits: Option<Traits>,
-    /// Rows of a batch there.
-    pub largest: Option<u32>,
+struct Known {
+    /// Whether running a call twice is as good as running it once.
+    pure: Option<bool>,
+    /// Rows of a batch.
+    largest: Option<u32>,
 }
 
 impl Roster {
@@ -119,7 +121,7 @@ impl Roster {
                 rules,
                 table: ArcSwap::default(),
                 stations: Mutex::default(),
-                known: Mutex::default(),
+                natures: Natures::default(),
                 look_ups: LookUps::default(),
                 alike: Alike::default(),
                 making: Default::default(),
@@ -260,8 +262,7 @@ impl Roster {
             !station.census.taken && matches!(*station.endpoint().connectivity().borrow(), Connectivity::Lost(_))
         };
         let lost = self.inner.stations().values().filter(is_lost).count();
-        let is_described = self.inner.known().values().all(|known| *known != Known::default());
-        is_described && self.inner.table.load().is_complete(lost)
+        self.inner.table.load().is_complete(lost)
     }
 
     /// A number that rises with each change of what can be called.
@@ -314,10 +315,6 @@ impl Inner {
         self.stations.lock().expect("nothing panics while it holds the stations")
     }
 
-    fn known(&self) -> MutexGuard<'_, BTreeMap<ModelName, Known>> {
-        self.known.lock().expect("nothing panics while it holds what is known")
-    }
-
     fn retired(&self) -> MutexGuard<'_, Vec<Arc<Table>>> {
         self.retired.lock().expect("nothing panics while it holds the tables of before")
     }
@@ -341,7 +338,7 @@ impl Inner {
     fn heard(&self) -> Heard {
         let said = |station: &Station| (station.seen.clone(), station.census.clone());
         let endpoints = self.stations().values().map(said).collect();
-        Heard { endpoints, known: self.known().clone() }
+        Heard { endpoints }
     }
 
     async fn watch(&self) {

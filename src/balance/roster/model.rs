@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use super::census::Told;
-use super::groups::{Entry, Group, mergeable, merged, serves};
+use super::groups::{Entry, Group, known, mergeable, merged, serves};
 use super::route::Route;
 use super::steps::Steps;
 use super::{Known, RosterRules, picker};
@@ -31,7 +31,7 @@ pub(super) struct Model {
     pub(super) versions: BTreeMap<Version, Way>,
     /// What was said of each version, the best of it.
     pub(super) told: Vec<Told>,
-    pub(super) known: Known,
+    known: Known,
     traits: Traits,
     /// By address, ascending. A list takes a tenth of the memory of a map.
     members: Vec<(SocketAddr, Arc<Member>)>,
@@ -49,16 +49,16 @@ pub(super) struct Source<'a> {
     pub(super) groups: &'a [Arc<Group>],
     /// Those of the groups.
     pub(super) entries: &'a [Entry<'a>],
-    pub(super) known: Known,
 }
 
 impl Model {
     /// A model with what is left of the one of `before`. Nothing that calls see is changed before
     /// [`Model::take_effect`].
     pub(super) fn of(source: &Source<'_>, before: Option<&Model>, rules: &RosterRules, now: Instant) -> Model {
-        let Source { name, groups, entries, known } = *source;
+        let Source { name, groups, entries } = *source;
+        let known = known(name, groups);
         let tactics = before.map_or_else(|| Arc::new(tactics(name, rules, now)), |model| model.tactics.clone());
-        let traits = (rules.traits)(name, known.traits);
+        let traits = (rules.traits)(name, known.pure.map(|pure| Traits { pure, hedged: false }));
         let assemble = (rules.late)(name);
         let binding = if assemble.is_some() { Binding::Late } else { Binding::Early };
         let new = |entry: &Entry<'_>| {
@@ -85,7 +85,7 @@ impl Model {
                 _ => everybody.clone(),
             };
             let mergeable = assemble.as_ref().and_then(|assemble| Some((mergeable(name, wanted, groups)?, assemble)));
-            Way { route: Route::of(pool, kept, mergeable), members }
+            Way { route: Route::of(pool, kept, wanted, mergeable), members }
         };
         let any = way(before.map(|model| &model.any), None);
         let versions = ready_versions

@@ -7,15 +7,16 @@ use super::mergeable::Mergeable;
 use crate::balance::fleet::Fleet;
 use crate::balance::pool::Pool;
 use crate::error::Result;
-use crate::infer::{InferRequest, InferResponse, ModelName};
+use crate::infer::{InferRequest, InferResponse, ModelName, Version};
 
 type Answering = Pin<Box<dyn Future<Output = Result<InferResponse>> + Send>>;
 
 /// Lets a call wait in front of a fleet, and answers it.
 pub type Serve = Arc<dyn Fn(InferRequest) -> Answering + Send + Sync>;
 
-/// Puts a queue for calls of that kind in front of a fleet. `None` where that cannot be.
-pub type Assemble = Arc<dyn Fn(Fleet, &Mergeable) -> Option<Serve> + Send + Sync>;
+/// Puts a queue for calls of that kind in front of a fleet: those that name this version, or those that name none. `None`
+/// where that cannot be.
+pub type Assemble = Arc<dyn Fn(Fleet, &Mergeable, Option<Version>) -> Option<Serve> + Send + Sync>;
 
 /// What assembles the queue of a model whose calls wait; `None` for one whose calls do not.
 pub type Assemblies = Arc<dyn Fn(&ModelName) -> Option<Assemble> + Send + Sync>;
@@ -36,12 +37,17 @@ struct Queue {
 
 impl Route {
     /// To `pool`; with a queue where its calls can be put together, the one of `kept` where that is for the same kind.
-    pub(super) fn of(pool: Arc<Pool>, kept: Option<&Route>, queued: Option<(Arc<Mergeable>, &Assemble)>) -> Route {
+    pub(super) fn of(
+        pool: Arc<Pool>,
+        kept: Option<&Route>,
+        wanted: Option<Version>,
+        queued: Option<(Arc<Mergeable>, &Assemble)>,
+    ) -> Route {
         let queue = queued.and_then(|(mergeable, assemble)| {
             let same = |queue: &&Queue| queue.mergeable == mergeable;
             let kept = kept.and_then(|route| route.queue.as_ref()).filter(same).cloned();
             kept.or_else(|| {
-                let serve = assemble(Fleet::new(pool.clone(), mergeable.max_batch), &mergeable)?;
+                let serve = assemble(Fleet::new(pool.clone(), mergeable.max_batch), &mergeable, wanted)?;
                 Some(Queue { mergeable, serve })
             })
         });

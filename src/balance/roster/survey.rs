@@ -11,18 +11,17 @@ use tonic::{Code, Status};
 
 use super::census::{Census, Taken, Told};
 use super::station::Surveyed;
-use super::{Inner, Known, Mergeable, RosterRules, Traits, now};
+use super::{Inner, now};
 use crate::balance::endpoint::{Asking, Connectivity, Endpoint};
-use crate::infer::{ModelName, Version};
 use crate::wire::proto::inference as proto;
 use crate::wire::proto::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
 
 /// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// Surveys out of turn are not closer together than this, whatever calls find out.
 const LEAST_PAUSE: Duration = Duration::from_millis(500);
 /// Endpoints, or names of one endpoint, that are asked about at one time.
-const AT_ONCE: usize = 16;
+pub(super) const AT_ONCE: usize = 16;
 
 /// After a survey that failed the next one is not further away than this: a backend that is starting is known soon.
 const SOONER: Duration = Duration::from_secs(1);
@@ -106,12 +105,7 @@ async fn survey(inner: Arc<Inner>, endpoint: Arc<Endpoint>, is_ours: &mut Option
     };
     let found =
         if matches!(&taken, Taken::Index(census) if census.is_unready()) { Found::Unready } else { Found::Ready };
-    let undescribed = inner.undescribed(&taken);
     inner.surveyed(&endpoint, taken, asked);
-    for name in undescribed {
-        let known = describe(&endpoint, &name).await;
-        inner.describe(name, known);
-    }
     found
 }
 
@@ -145,27 +139,6 @@ async fn take(endpoint: &Arc<Endpoint>, known: Vec<Told>) -> Result<Taken, Statu
     }
 }
 
-/// Asks how the calls of those models are put together whose calls wait here. Anew each time: a version that was loaded
-/// again may be another model, and calls that must not be put together would be answered wrongly.
-async fn merging(endpoint: &Arc<Endpoint>, taken: &mut Taken, rules: &RosterRules) {
-    let ready: Vec<&mut Told> = match taken {
-        Taken::Index(census) => census.models.values_mut().flatten().filter(|told| told.ready).collect(),
-        Taken::ByName(answers) => answers.iter_mut().filter(|(_, ready)| *ready).map(|(told, _)| told).collect(),
-    };
-    for told in ready.into_iter().filter(|told| (rules.late)(&told.name).is_some()) {
-        let config = config(endpoint, &told.name, told.version).await;
-        told.mergeable = config.and_then(|config| Mergeable::of(&config)).map(Arc::new);
-    }
-}
-
-/// What an endpoint says of a version of a model, or of the one that it serves; nothing where it does not know the question.
-async fn config(endpoint: &Arc<Endpoint>, name: &ModelName, version: Option<Version>) -> Option<proto::ModelConfig> {
-    let version = version.map(|version| version.to_string()).unwrap_or_default();
-    let request = proto::ModelConfigRequest { name: name.to_string(), version };
-    let answer = timeout(PATIENCE, client(endpoint).model_config(request)).await;
-    answer.ok()?.ok()?.into_inner().config
-}
-
 async fn by_name(endpoint: &Arc<Endpoint>, known: Vec<Told>) -> Vec<(Told, bool)> {
     let asking = known.into_iter().map(|told| async move {
         let is_ready = is_ready(endpoint, &told).await?;
@@ -192,22 +165,20 @@ async fn is_starting(endpoint: &Arc<Endpoint>) -> bool {
     answer.is_ok_and(|answer| answer.is_ok_and(|answer| !answer.into_inner().ready))
 }
 
-/// What an endpoint says of a model's nature; nothing where it does not know the question.
-async fn describe(endpoint: &Arc<Endpoint>, name: &ModelName) -> Known {
-    let Some(config) = config(endpoint, name, None).await else { return Known::default() };
-    let said = |key: &str| config.parameters.get(key).map(|parameter| parameter.string_value.as_str());
-    let pure = said("infergate.pure").map(|said| said == "true");
-    Known {
-        traits: pure.map(|pure| Traits { pure, hedged: false }),
-        largest: said("infergate.max_batch").and_then(|said| said.parse().ok()),
-    }
-}
-
 impl Inner {
-    /// Asks an endpoint what it serves, and how the calls of that are put together.
+    /// Asks an endpoint what it serves, and of what nature that is.
     async fn take(&self, endpoint: &Arc<Endpoint>, known: Vec<Told>) -> Result<Taken, Status> {
         let mut taken = take(endpoint, known).await?;
-        merging(endpoint, &mut taken, &self.rules).await;
+        let is_merged = |name: &_| (self.rules.late)(name).is_some();
+        let ready: Vec<&mut Told> = match &mut taken {
+            Taken::Index(census) => census.models.values_mut().flatten().filter(|told| told.ready).collect(),
+            // Where that decides over nothing they are spared the question.
+            Taken::ByName(answers) => {
+                let ready = answers.iter_mut().filter(|(told, ready)| *ready && is_merged(&told.name));
+                ready.map(|(told, _)| told).collect()
+            }
+        };
+        self.natures.note(endpoint, ready, is_merged, self.rules.survey).await;
         Ok(taken)
     }
 
@@ -237,28 +208,5 @@ impl Inner {
         let all = by_name.flat_map(|station| station.census.models.values().flatten());
         let distinct: BTreeMap<_, &Told> = all.map(|told| ((&told.name, told.version), told)).collect();
         distinct.into_values().cloned().collect()
-    }
-
-    /// Models of which nothing is known yet. Whoever asks takes it upon itself to find out.
-    fn undescribed(&self, taken: &Taken) -> Vec<ModelName> {
-        let Taken::Index(census) = taken else { return Vec::new() };
-        let mut known = self.known();
-        let ready = census.models.iter().filter(|(_, told)| told.iter().any(|told| told.ready));
-        let new: Vec<ModelName> =
-            ready.map(|(name, _)| name).filter(|name| !known.contains_key(*name)).cloned().collect();
-        known.extend(new.iter().map(|name| (name.clone(), Known::default())));
-        new
-    }
-
-    fn describe(&self, name: ModelName, said: Known) {
-        let mut known = self.known();
-        if said == Known::default() {
-            // The next endpoint may know.
-            known.remove(&name);
-        } else {
-            known.insert(name, said);
-            drop(known);
-            self.dirty.notify_one();
-        }
     }
 }

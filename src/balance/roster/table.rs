@@ -1,18 +1,18 @@
 //! The table that calls read: per model its pools. Immutable; pools live on from table to table, so that what is known of
 //! their members does. A large table is made in steps, and of what has changed alone.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::RosterRules;
 use super::census::{Census, Told};
 use super::groups::{Group, alike, entries, grouped, say_the_same};
 use super::model::{Model, Source};
 use super::route::Route;
 use super::station::Seen;
 use super::steps::Steps;
-use super::{Known, RosterRules};
 use crate::balance::member::Member;
 use crate::balance::pool::{Pool, Tactics};
 use crate::error::{Error, Kind, Result};
@@ -39,14 +39,13 @@ struct Made {
 pub(super) struct Heard {
     /// By address, ascending.
     pub(super) endpoints: Vec<(Arc<Seen>, Arc<Census>)>,
-    pub(super) known: BTreeMap<ModelName, Known>,
 }
 
 impl Table {
     /// The table for what was heard, with the pools of this one as far as there are any. Nothing changes for calls until
     /// [`Table::take_effect`]: one that was not made to the end leaves no trace.
     pub(super) async fn next(&self, heard: Heard, rules: &RosterRules, now: Instant) -> Table {
-        let Heard { endpoints, known } = heard;
+        let Heard { endpoints } = heard;
         let backends = endpoints.len();
         let surveyed = endpoints.iter().filter(|(_, census)| census.taken).count();
         let groups = grouped(endpoints, &self.groups);
@@ -58,8 +57,7 @@ impl Table {
         }
         let mut models = HashMap::with_capacity(serving.len());
         for (name, groups) in serving {
-            let known = known.get(name).copied().unwrap_or_default();
-            let (made, looked_at) = self.made(name, groups, known, rules, now);
+            let (made, looked_at) = self.made(name, groups, rules, now);
             models.insert(name.clone(), made);
             steps.looked_at(looked_at).await;
         }
@@ -67,26 +65,18 @@ impl Table {
     }
 
     /// The model for those groups, and at how many endpoints was looked for that.
-    fn made(
-        &self,
-        name: &ModelName,
-        groups: Vec<Arc<Group>>,
-        known: Known,
-        rules: &RosterRules,
-        now: Instant,
-    ) -> (Made, usize) {
+    fn made(&self, name: &ModelName, groups: Vec<Arc<Group>>, rules: &RosterRules, now: Instant) -> (Made, usize) {
         let before = self.models.get(name);
-        let alike_known = before.filter(|before| before.model.known == known);
-        if let Some(before) = alike_known.filter(|before| alike(&before.groups, &groups)) {
+        if let Some(before) = before.filter(|before| alike(&before.groups, &groups)) {
             return (Made { model: before.model.clone(), groups }, 1);
         }
         let entries = entries(name, &groups);
         let looked_at = entries.len();
         let same = |before: &&Made| say_the_same(&self::entries(name, &before.groups), &entries);
-        let model = match alike_known.filter(same) {
+        let model = match before.filter(same) {
             Some(before) => before.model.clone(),
             None => {
-                let source = Source { name, groups: &groups, entries: &entries, known };
+                let source = Source { name, groups: &groups, entries: &entries };
                 Arc::new(Model::of(&source, before.map(|before| &*before.model), rules, now))
             }
         };

@@ -1,6 +1,7 @@
 //! The table over stations that are never connected: who is in which pool hangs on what was told, not on that.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 
 use futures_util::FutureExt;
 use tokio::io::DuplexStream;
@@ -32,7 +33,12 @@ fn rules(zone: Option<&str>) -> RosterRules {
 
 fn told(name: &str, version: Option<u64>, ready: bool, reason: &str) -> Told {
     let version = version.and_then(crate::infer::Version::new);
-    Told { name: name.parse().unwrap(), version, ready, reason: reason.into(), mergeable: None }
+    Told { name: name.parse().unwrap(), version, ready, reason: reason.into(), nature: None, said: None }
+}
+
+/// The same, with the number of its nature and what was said of that.
+fn saying(told: &Told, nature: u64, said: Option<Said>) -> Told {
+    Told { nature: NonZeroU64::new(nature), said: said.map(Arc::new), ..told.clone() }
 }
 
 /// Stations by port, each with its condition, its zone and what it told.
@@ -73,12 +79,12 @@ impl Fleet {
     }
 
     async fn next(&self, before: &Table) -> Table {
-        before.next(self.heard(BTreeMap::new()), &self.1, now()).await
+        before.next(self.heard(), &self.1, now()).await
     }
 
-    fn heard(&self, known: BTreeMap<ModelName, Known>) -> Heard {
+    fn heard(&self) -> Heard {
         let said = |station: &Station| (station.seen.clone(), station.census.clone());
-        Heard { endpoints: self.0.values().map(said).collect(), known }
+        Heard { endpoints: self.0.values().map(said).collect() }
     }
 }
 
@@ -259,8 +265,8 @@ async fn a_model_of_which_nothing_has_changed_is_not_made_anew() {
     let left = fleet.table(&updated);
     assert!(!is_same(&updated, &left, "a"));
     assert_eq!(ports(&pool(&left, "a").members().near), [2]);
-    let known = BTreeMap::from([(a.name.clone(), Known { largest: Some(8), traits: None })]);
-    let described = left.next(fleet.heard(known), &fleet.1, now()).await;
+    fleet.tell(2, saying(&a, 7, Some(Said { largest: Some(8), ..Said::default() })));
+    let described = fleet.table(&left);
     assert!(!is_same(&left, &described, "a") && is_same(&left, &described, "b"));
 }
 
@@ -280,4 +286,34 @@ async fn an_endpoint_that_left_and_came_back_is_another_member_and_those_beside_
     assert_eq!(ports(&after.near), [1, 2]);
     assert!(!Arc::ptr_eq(&before.near[0], &after.near[0]) && Arc::ptr_eq(&before.near[1], &after.near[1]));
     assert!(Arc::ptr_eq(&pool(&first, "m"), &pool(&back, "m")), "calls that wait in front of it are not forgotten");
+}
+
+#[tokio::test]
+async fn a_model_is_pure_only_where_all_say_so_and_what_a_number_stands_for_that_was_not_said_yet_is_not() {
+    let m = told("m", Some(1), true, "");
+    let pure = |pure| Some(Said { pure: Some(pure), ..Said::default() });
+    let silent = || Fleet::new(None).with(1, Condition::Ready, None, std::slice::from_ref(&m));
+    let is_pure = |told: &[Told]| {
+        let all = told
+            .iter()
+            .zip(2..)
+            .fold(silent(), |fleet, (told, port)| fleet.with(port, Condition::Ready, None, std::slice::from_ref(told)));
+        pool(&all.table(&Table::default()), "m").tactics().traits.load().pure
+    };
+    assert!(!is_pure(&[]), "nobody said so");
+    assert!(is_pure(&[saying(&m, 7, pure(true))]), "who gives no number is like those that do");
+    assert!(!is_pure(&[saying(&m, 7, pure(true)), saying(&m, 8, pure(false))]));
+    assert!(!is_pure(&[saying(&m, 7, pure(true)), saying(&m, 8, None)]));
+    assert!(is_pure(&[saying(&m, 7, pure(true)), saying(&told("m", Some(1), false, "unloaded"), 8, pure(false))]));
+}
+
+#[tokio::test]
+async fn a_model_has_a_nature_for_gateways_in_front_where_all_that_serve_it_say_the_same() {
+    let m = told("m", Some(1), true, "");
+    let nature = |one: u64, other: u64| {
+        let [one, other] = [one, other].map(|number| saying(&m, number, None));
+        let fleet = Fleet::new(None).with(1, Condition::Ready, None, &[one]).with(2, Condition::Ready, None, &[other]);
+        fleet.table(&Table::default()).told()[0].nature
+    };
+    assert_eq!((nature(7, 7), nature(7, 8), nature(0, 7), nature(7, 0)), (NonZeroU64::new(7), None, None, None));
 }

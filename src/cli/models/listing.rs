@@ -23,7 +23,7 @@ pub struct Entry {
 }
 
 impl From<ModelIndex> for Entry {
-    fn from(ModelIndex { name, version, state, reason }: ModelIndex) -> Entry {
+    fn from(ModelIndex { name, version, state, reason, .. }: ModelIndex) -> Entry {
         Entry { name, version, state, reason }
     }
 }

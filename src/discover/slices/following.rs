@@ -13,7 +13,7 @@
 
 use std::time::Duration;
 
-use super::super::backoff::Backoff;
+use super::super::backoff::{Backoff, Pace};
 
 /// The first wait after a failure.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
@@ -48,7 +48,7 @@ pub struct Following {
 impl Following {
     /// Nothing is known.
     pub fn new(random: fastrand::Rng) -> Following {
-        let backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT, random);
+        let backoff = Backoff::new(Pace::doubling(FIRST_WAIT, LONGEST_WAIT), random);
         Following { ask: Ask::List, has_heard: false, failed_watches: 0, backoff }
     }
 
@@ -80,7 +80,7 @@ impl Following {
     pub fn ended(&mut self, lasted: Duration) -> Duration {
         let has_heard = std::mem::take(&mut self.has_heard);
         if lasted < SHORT {
-            return self.backoff.next();
+            return self.backoff.wait();
         }
         if !has_heard {
             self.ask = Ask::List;
@@ -92,7 +92,7 @@ impl Following {
     /// same time.
     pub fn expired(&mut self) -> Duration {
         (self.ask, self.has_heard) = (Ask::List, false);
-        self.backoff.next()
+        self.backoff.wait()
     }
 
     /// It failed in any other way. Returns how long to wait.
@@ -102,7 +102,7 @@ impl Following {
         if self.failed_watches >= FAILED_WATCHES {
             self.ask = Ask::List;
         }
-        self.backoff.next()
+        self.backoff.wait()
     }
 }
 

@@ -156,6 +156,7 @@ impl Directory for RosterDirectory {
             version: told.version,
             state: if told.ready { VersionState::Ready } else { VersionState::Unavailable },
             reason: if told.ready { "".into() } else { told.reason.into() },
+            nature: told.nature.filter(|_| told.ready),
         };
         Ok(self.roster.told().into_iter().map(entry).collect())
     }

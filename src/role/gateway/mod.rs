@@ -63,7 +63,10 @@ impl Gateway {
     /// As [`Gateway::start`].
     pub async fn start_over(config: &Config, dial: Dial) -> Result<Gateway, StartError> {
         let sources = sources(config)?;
-        let rules = roster_rules(config, dial)?;
+        let statistics = Arc::new(StatisticsTable::default());
+        let rules = roster_rules(config, dial, statistics.clone())?;
+        let tracing = tracing(config, "infergate-gateway")?;
+        let tracer = tracing.tracer.clone();
         let bound = Bound::bind(config).await?;
         let discovery = discover::start(sources, settings(config))?;
         let roster = Roster::new(rules);
@@ -74,8 +77,6 @@ impl Gateway {
         let stages: Stages = Limit::new(in_flight, Deadline::new(Balanced::new(roster.clone())));
         let (ledger, phases) = (Arc::new(Ledger::default()), Phases::default());
         let readiness = Readiness { directory: RosterDirectory::new(roster.clone()), phases };
-        let tracing = tracing(config, "infergate-gateway")?;
-        let (tracer, statistics) = (tracing.tracer.clone(), Arc::new(StatisticsTable::default()));
         let metrics = Arc::new(told(statistics, &tracing).with(fleet));
         let front = door(config, stages, ledger.clone(), &readiness, tracing);
         let listed = roster.clone();
@@ -169,7 +170,7 @@ fn sources(config: &Config) -> Result<Vec<Source>, StartError> {
     if sources.is_empty() { Err(StartError::NoBackends) } else { Ok(sources) }
 }
 
-fn roster_rules(config: &Config, dial: Dial) -> Result<RosterRules, StartError> {
+fn roster_rules(config: &Config, dial: Dial, statistics: Arc<StatisticsTable>) -> Result<RosterRules, StartError> {
     let (standard, models) = (config.balance.policy, Arc::new(config.model.clone().unwrap_or_default()));
     let of = models.clone();
     Ok(RosterRules {
@@ -182,7 +183,7 @@ fn roster_rules(config: &Config, dial: Dial) -> Result<RosterRules, StartError> 
             policy(own.unwrap_or(standard))
         }),
         origin: origin::origin(fastrand::u64(..)),
-        late: late::assembly(models.clone(), &config.limits),
+        late: late::assembly(models.clone(), &config.limits, statistics),
         traits: Arc::new(move |name: &ModelName, told: Option<Traits>| traits(models.get(name.as_str()), told)),
     })
 }

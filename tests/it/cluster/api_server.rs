@@ -5,7 +5,7 @@
 
 mod answers;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -63,8 +63,10 @@ struct State {
     connections: u64,
     /// So many requests to come are answered 403.
     forbidden: usize,
-    /// The only token that is good, if any is needed.
-    token: Option<String>,
+    /// The tokens that are good, if any is needed.
+    tokens: Vec<String>,
+    /// Those that came, each once.
+    shown: BTreeSet<String>,
     /// How long every answer takes to begin.
     delay: Duration,
 }
@@ -105,7 +107,8 @@ impl ApiServer {
             thawed: 0,
             connections: 0,
             forbidden: 0,
-            token: None,
+            tokens: Vec::new(),
+            shown: BTreeSet::new(),
             delay: Duration::ZERO,
         };
         let shared = Arc::new(Shared { state: Mutex::new(state), changed: watch::channel(()).0 });
@@ -209,7 +212,26 @@ impl ApiServer {
 
     /// Only this token is good.
     pub fn expect(&self, token: &str) {
-        self.change(|state| state.token = Some(token.to_owned()));
+        self.change(|state| state.tokens = vec![token.to_owned()]);
+    }
+
+    /// This token is good as well.
+    pub fn accept_too(&self, token: &str) {
+        self.change(|state| state.tokens.push(token.to_owned()));
+    }
+
+    /// The tokens that came, good or not.
+    pub fn shown(&self) -> BTreeSet<String> {
+        self.shared.lock().shown.clone()
+    }
+
+    /// Who trusts it. Only one behind TLS has it.
+    pub fn certificate(&self) -> &str {
+        &self.tls.as_ref().expect("it is behind TLS").certificate
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// When each request came, and what for.

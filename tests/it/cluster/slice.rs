@@ -2,24 +2,35 @@
 
 use serde_json::{Value, json};
 
-/// A slice of the Service `ml/workers`, with port `grpc` 8001.
+/// A slice of the Service `ml/workers`, with port `grpc`.
 pub struct Slice {
     pub name: String,
+    port: u16,
     kind: &'static str,
     endpoints: Vec<Value>,
 }
 
 impl Slice {
-    /// Without endpoints.
+    /// Without endpoints, on port 8001.
     pub fn new(name: &str) -> Slice {
-        Slice { name: name.to_owned(), kind: "IPv4", endpoints: Vec::new() }
+        Slice { name: name.to_owned(), port: 8001, kind: "IPv4", endpoints: Vec::new() }
+    }
+
+    /// With another port.
+    pub fn on(self, port: u16) -> Slice {
+        Slice { port, ..self }
     }
 
     /// With an endpoint in these conditions.
-    pub fn with(mut self, address: &str, conditions: Value) -> Slice {
-        let target = json!({ "kind": "Pod", "namespace": "ml", "name": format!("pod-{address}"), "uid": address });
+    pub fn with(self, address: &str, conditions: Value) -> Slice {
+        self.of_pod(&format!("pod-{address}"), address, "a", conditions)
+    }
+
+    /// With an endpoint that is a pod in a zone.
+    pub fn of_pod(mut self, name: &str, address: &str, zone: &str, conditions: Value) -> Slice {
+        let target = json!({ "kind": "Pod", "namespace": "ml", "name": name, "uid": name });
         self.endpoints
-            .push(json!({ "addresses": [address], "conditions": conditions, "targetRef": target, "zone": "a" }));
+            .push(json!({ "addresses": [address], "conditions": conditions, "targetRef": target, "zone": zone }));
         self
     }
 
@@ -41,7 +52,7 @@ impl Slice {
                 "labels": { "kubernetes.io/service-name": "workers" },
             },
             "endpoints": self.endpoints,
-            "ports": [{ "name": "grpc", "port": 8001, "protocol": "TCP" }],
+            "ports": [{ "name": "grpc", "port": self.port, "protocol": "TCP" }],
         })
     }
 }

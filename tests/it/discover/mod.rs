@@ -1,5 +1,6 @@
 //! Finding backends, as a gateway does it: the real clients against an API server and a name server that misbehave.
 
+mod in_pod;
 mod kubernetes;
 mod names;
 

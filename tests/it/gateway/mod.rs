@@ -5,7 +5,9 @@ mod breakdown;
 mod encrypted;
 mod failing;
 mod leaving;
+mod listing;
 mod models;
+mod natures;
 mod time;
 
 use std::collections::BTreeMap;

@@ -22,6 +22,7 @@ const CONFIG: &str = "/inference.GRPCInferenceService/ModelConfig";
 const READY: &str = "/inference.GRPCInferenceService/ModelReady";
 const SERVER: &str = "/inference.GRPCInferenceService/ServerMetadata";
 const SERVER_READY: &str = "/inference.GRPCInferenceService/ServerReady";
+const QUESTIONS: [&str; 5] = [INDEX, CONFIG, READY, SERVER, SERVER_READY];
 
 /// A call as it came.
 #[derive(Debug, Clone)]
@@ -97,8 +98,6 @@ pub struct Part(Arc<Shared>);
 
 struct Shared {
     models: &'static [&'static str],
-    /// Whether it says of its models that they are pure; with `None` it does not know the question.
-    pure: Option<bool>,
     /// Whether it says by itself what it serves.
     lists: bool,
     state: Mutex<State>,
@@ -108,9 +107,15 @@ struct Shared {
 
 struct State {
     script: Script,
+    /// Whether it says of its models that they are pure; with `None` it does not know the question.
+    pure: Option<bool>,
+    /// The number that it gives to that; 0 for none.
+    nature: u64,
     taken: Vec<Taken>,
     cancelled: usize,
     connections: usize,
+    /// The questions that came, by their paths.
+    asked: Vec<String>,
 }
 
 impl Part {
@@ -131,14 +136,28 @@ impl Part {
         script: impl Fn(&Taken) -> Deed + Send + Sync + 'static,
     ) -> Part {
         let script: Script = Arc::new(script);
-        let state = Mutex::new(State { script, taken: Vec::new(), cancelled: 0, connections: 0 });
+        let state = Mutex::new(State {
+            script,
+            pure,
+            nature: 0,
+            taken: Vec::new(),
+            cancelled: 0,
+            connections: 0,
+            asked: Vec::new(),
+        });
         let (is_frozen, goodbye) = (watch::Sender::new(false), watch::Sender::new(0));
-        Part(Arc::new(Shared { models, pure, lists, state, is_frozen, goodbye }))
+        Part(Arc::new(Shared { models, lists, state, is_frozen, goodbye }))
     }
 
     /// From now on it does something else.
     pub fn plays(&self, script: impl Fn(&Taken) -> Deed + Send + Sync + 'static) {
         self.state().script = Arc::new(script);
+    }
+
+    /// From now on its models are of that nature, to which it gives this number.
+    pub fn becomes(&self, pure: bool, nature: u64) {
+        let mut state = self.state();
+        (state.pure, state.nature) = (Some(pure), nature);
     }
 
     /// Calls that came.
@@ -149,6 +168,11 @@ impl Part {
     /// Calls whose callers left before the answer.
     pub fn cancelled(&self) -> usize {
         self.state().cancelled
+    }
+
+    /// How often it was asked that, which is no call.
+    pub fn asked(&self, question: &str) -> usize {
+        self.state().asked.iter().filter(|path| path.ends_with(question)).count()
     }
 
     /// Connections that were made so far.
@@ -209,7 +233,11 @@ impl Part {
             body.extend_from_slice(&part);
         }
         let body = body.freeze();
-        let deed = match head.uri.path() {
+        let path = head.uri.path();
+        if QUESTIONS.contains(&path) {
+            self.state().asked.push(path.to_owned());
+        }
+        let deed = match path {
             INDEX if !self.0.lists => Deed::Fail(Code::Unimplemented, "no such thing"),
             INDEX => Deed::Answer(framed(&self.index())),
             READY => {
@@ -234,22 +262,27 @@ impl Part {
     }
 
     fn index(&self) -> proto::RepositoryIndexResponse {
+        let infergate_nature = self.state().nature;
         let entry = |name: &&str| proto::repository_index_response::ModelIndex {
+            infergate_nature,
             name: (*name).to_owned(),
             version: "1".to_owned(),
             state: "READY".to_owned(),
-            reason: String::new(),
+            ..Default::default()
         };
         proto::RepositoryIndexResponse { models: self.0.models.iter().map(entry).collect() }
     }
 
     fn config(&self) -> Deed {
-        let Some(pure) = self.0.pure else { return Deed::Fail(Code::Unimplemented, "no such thing") };
-        let parameter = proto::ModelParameter { string_value: pure.to_string() };
-        let config = proto::ModelConfig {
-            parameters: [("infergate.pure".to_owned(), parameter)].into_iter().collect(),
-            ..Default::default()
+        let (pure, nature) = {
+            let state = self.state();
+            (state.pure, state.nature)
         };
+        let Some(pure) = pure else { return Deed::Fail(Code::Unimplemented, "no such thing") };
+        let said =
+            |key: &str, value: String| (format!("infergate.{key}"), proto::ModelParameter { string_value: value });
+        let parameters = [said("pure", pure.to_string()), said("nature", nature.to_string())];
+        let config = proto::ModelConfig { parameters: parameters.into(), ..Default::default() };
         Deed::Answer(framed(&proto::ModelConfigResponse { config: Some(config) }))
     }
 

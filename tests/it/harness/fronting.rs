@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
+use infergate::balance::Roster;
 use infergate::config::{Config, Period};
 use infergate::observe::trace::Counts;
 use infergate::observe::{Ledger, Totals};
@@ -14,7 +15,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use super::backend::Part;
 use super::message::{echo, echoed};
-use super::page::page;
+use super::page::get;
 use super::raw::Raw;
 use super::serving::Oip;
 use super::wait::{eventually, within};
@@ -92,11 +93,20 @@ impl Fronting {
 
     /// A page of the admin port.
     pub async fn get(&self, path: &str) -> (u16, String) {
-        page(self.addresses.admin, path).await
+        get(self.addresses.admin, path).await
+    }
+
+    /// Whom it calls.
+    pub fn roster(&self) -> &Roster {
+        self.gateway.as_ref().expect("it was neither killed nor drained").roster()
     }
 
     pub fn grpc(&self) -> SocketAddr {
         self.addresses.grpc
+    }
+
+    pub fn admin(&self) -> SocketAddr {
+        self.addresses.admin
     }
 
     /// A new connection for generated clients.

@@ -30,6 +30,7 @@ pub use fronting::{Fronting, Standing};
 pub use gate::Gate;
 pub use message::{echo, echo_of, echoed, floats, framed, raw, strings, tensor, unframed};
 pub use model::{FREE, Model};
+pub use page::get;
 pub use raw::{Answer, INFER, PREDICT, Pending, Raw, STREAM_INFER};
 pub use script::{Log, Run};
 pub use serving::{Oip, Serving};

@@ -15,7 +15,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use super::message::{echo, echoed};
 use super::model::{Model, engines};
-use super::page::page;
+use super::page::get;
 use super::raw::Raw;
 use super::wait::{eventually, within};
 
@@ -123,7 +123,7 @@ impl Serving {
 
     /// What it tells of itself.
     pub async fn metrics(&self) -> String {
-        page(self.admin(), "/metrics").await.1
+        get(self.admin(), "/metrics").await.1
     }
 
     /// Calls by their end.

@@ -65,12 +65,14 @@ impl Parameters {
 
 impl State {
     fn refusal(&mut self, request: &Request<Incoming>, parameters: &Parameters) -> Option<(u16, &'static str)> {
-        let token = request.headers().get("authorization").map(|value| value.to_str().unwrap().to_owned());
-        let good = self.token.as_ref().map(|token| format!("Bearer {token}"));
-        match (good, token) {
-            (Some(_), None) => return Some((403, "Forbidden")),
-            (Some(good), Some(token)) if good != token => return Some((401, "Unauthorized")),
-            _ => {}
+        let token =
+            request.headers().get("authorization").and_then(|value| value.to_str().unwrap().strip_prefix("Bearer "));
+        self.shown.extend(token.map(str::to_owned));
+        match token {
+            _ if self.tokens.is_empty() => {}
+            None => return Some((403, "Forbidden")),
+            Some(token) if !self.tokens.iter().any(|good| good == token) => return Some((401, "Unauthorized")),
+            Some(_) => {}
         }
         if self.forbidden > 0 {
             self.forbidden -= 1;
