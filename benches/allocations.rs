@@ -17,15 +17,17 @@ use bytestring::ByteString;
 use http::Request;
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
-use infergate::accept::{BodyRules, ByteBudget, Calls, Deadlines, OpenInference, Phases, Rules};
+use infergate::accept::{BodyRules, ByteBudget, Calls, Deadlines, OpenInference, Phases, Rules, Tracing};
 use infergate::batch::{self, Batcher, Bounds};
 use infergate::compute::{Engine, Identity, Loaded, Runners};
 use infergate::error::Result;
 use infergate::infer::{Interest, Version};
 use infergate::observe::Statistics;
+use infergate::observe::trace::{self, Collector, Protocol, Sampler, Tracer};
 use infergate::tensor::{BatchAxis, DType, Dim, Signature, Tensor, TensorSpec, aligned};
 use infergate::wire::proto::inference::ModelInferRequest;
 use infergate::wire::proto::inference::model_infer_request::InferInputTensor;
+use infergate::wire::trace::Propagators;
 use prost::Message;
 
 /// The frames in which clients send by default.
@@ -82,7 +84,7 @@ impl Engine for Mirror {
     }
 }
 
-fn calls(seen: Arc<AtomicUsize>, max_batch: usize) -> Arc<Calls<Batcher<Runners>>> {
+fn calls(seen: Arc<AtomicUsize>, max_batch: usize, tracing: Tracing) -> Arc<Calls<Batcher<Runners>>> {
     let spec = |name: &'static str| TensorSpec {
         name: ByteString::from_static(name),
         dtype: DType::Fp32,
@@ -108,7 +110,7 @@ fn calls(seen: Arc<AtomicUsize>, max_batch: usize) -> Arc<Calls<Batcher<Runners>
         stream_in_flight: 1,
         stream_idle: minute,
     };
-    Arc::new(Calls::new(service, rules, ByteBudget::new(1 << 30), Arc::default(), Phases::default()))
+    Arc::new(Calls::new(service, rules, ByteBudget::new(1 << 30), Arc::default(), Phases::default(), tracing))
 }
 
 /// A call's message with its prefix, in frames.
@@ -132,7 +134,7 @@ async fn call(calls: &Arc<Calls<Batcher<Runners>>>, frames: &Arc<[Bytes]>) -> Ve
     let (count, frames) = (frames.len(), frames.clone());
     let frames = (0..count).map(move |at| Ok::<_, Infallible>(Frame::data(frames[at].clone())));
     let request = Request::new(StreamBody::new(tokio_stream::iter(frames)));
-    let mut body = calls.unary::<OpenInference, _>(request).await.into_body();
+    let mut body = calls.unary::<OpenInference, _>(request, false).await.into_body();
     let mut parts = Vec::with_capacity(4);
     while let Some(Ok(frame)) = body.frame().await {
         parts.extend(frame.into_data());
@@ -142,7 +144,7 @@ async fn call(calls: &Arc<Calls<Batcher<Runners>>>, frames: &Arc<[Bytes]>) -> Ve
 
 async fn measure(bytes: usize, max_batch: usize) {
     let seen = Arc::new(AtomicUsize::new(0));
-    let (calls, frames) = (calls(seen.clone(), max_batch), frames(bytes));
+    let (calls, frames) = (calls(seen.clone(), max_batch, Tracing::passing()), frames(bytes));
     for _ in 0..5 {
         call(&calls, &frames).await;
     }
@@ -166,6 +168,24 @@ async fn measure(bytes: usize, max_batch: usize) {
     );
 }
 
+/// With `--traced`, notes are taken of every call, and none is kept; otherwise none are.
+fn tracing() -> Tracing {
+    if !std::env::args().any(|argument| argument == "--traced") {
+        return Tracing::passing();
+    }
+    let sampler = Sampler { ratio: 0.0, parent_based: true };
+    let rules = trace::Rules { sampler, slow: Duration::from_secs(3600), queue: 1 };
+    let collector = Collector {
+        endpoint: Some("http://127.0.0.1:1".to_owned()),
+        is_encrypted: false,
+        ca: None,
+        protocol: Protocol::Grpc,
+        service: None,
+    };
+    let tracer = Tracer::start(rules, &collector).expect("a good address");
+    Tracing { propagators: Propagators::STANDARD, tracer, ..Tracing::passing() }
+}
+
 /// `--calls N --batch ROWS`: so many calls of 256 bytes and nothing else, for a tool that counts instructions.
 fn counted() -> Option<(usize, usize)> {
     let arguments: Vec<String> = std::env::args().collect();
@@ -180,7 +200,7 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         if let Some((count, max_batch)) = counted() {
-            let (calls, frames) = (calls(Arc::default(), max_batch), frames(256));
+            let (calls, frames) = (calls(Arc::default(), max_batch, tracing()), frames(256));
             for _ in 0..count {
                 call(&calls, &frames).await;
             }

@@ -6,6 +6,7 @@
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
+mod accounts;
 mod floor;
 #[path = "../rig/mod.rs"]
 mod rig;
@@ -35,6 +36,7 @@ fn measure(short: bool) {
     runtime.block_on(async {
         unary(short).await;
         large(short).await;
+        accounts::show(short).await;
         idle().await;
     });
 }

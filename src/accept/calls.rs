@@ -19,10 +19,13 @@ use super::names::{LOAD_REPORT, SERVER_TIMING};
 use super::phase::Phases;
 use super::protocol::Protocol;
 use super::timing;
+use super::tracing::{Tracing, status_of};
 use crate::error::Result;
-use crate::infer::{Infer, InferResponse, LoadReport, Member, Stage, Timeline, call};
+use crate::infer::{Execution, Infer, InferResponse, LoadReport, Member, Spent, Stage, Timeline, call};
+use crate::observe::trace::Followed;
 use crate::observe::{Entry, Ledger};
 use crate::tensor::Rope;
+use crate::wire::stages::{self, Told};
 use crate::wire::{orca, status};
 
 /// An answer that is being made. Dropping it abandons the call.
@@ -56,20 +59,29 @@ pub struct Calls<S> {
     pub ledger: Arc<Ledger>,
     /// How far the process is in stopping.
     pub phases: Phases,
+    /// Traces of calls.
+    pub tracing: Tracing,
     gateways: Gateways,
 }
 
 impl<S> Calls<S> {
     /// Calls to `service`, of which none has come yet.
-    pub fn new(service: S, rules: Rules, budget: Arc<ByteBudget>, ledger: Arc<Ledger>, phases: Phases) -> Calls<S> {
-        Calls { service, rules, budget, ledger, phases, gateways: Gateways::new(Instant::now()) }
+    pub fn new(
+        service: S,
+        rules: Rules,
+        budget: Arc<ByteBudget>,
+        ledger: Arc<Ledger>,
+        phases: Phases,
+        tracing: Tracing,
+    ) -> Calls<S> {
+        Calls { service, rules, budget, ledger, phases, tracing, gateways: Gateways::new(Instant::now()) }
     }
 }
 
 impl<S: Infer> Calls<S> {
     /// Answers one unary call of protocol `P`. What the call needs of its head is read before the future is made, which
-    /// is allocated and moved for each call and therefore small.
-    pub fn unary<P, B>(self: &Arc<Self>, request: Request<B>) -> Answering<Answer>
+    /// is allocated and moved for each call and therefore small. Whoever `is_trusted` decides whether it is recorded.
+    pub fn unary<P, B>(self: &Arc<Self>, request: Request<B>, is_trusted: bool) -> Answering<Answer>
     where
         P: Protocol,
         B: Body<Data = Bytes> + Send + Unpin + 'static,
@@ -78,16 +90,18 @@ impl<S: Infer> Calls<S> {
         let timeline = Timeline::start(Instant::now());
         let entry = self.ledger.accept();
         let (head, body) = request.into_parts();
+        let trace = self.tracing.begin(self.tracing.propagators.read(&head.headers), is_trusted);
+        let followed = self.tracing.tracer.follow(trace.as_ref(), P::METHOD, &timeline);
         let metadata = match Metadata::read(&head.headers, self.rules.deadlines, timeline.started()) {
-            Ok(metadata) => metadata,
-            Err(error) => return Box::pin(ready(ended(entry, Err(error)))),
+            Ok(metadata) => Metadata { trace, ..metadata },
+            Err(error) => return Box::pin(ready(ended(entry, followed, Err(error)))),
         };
         let encoding = metadata.encoding;
         let mut messages = Messages::new(body, encoding, self.rules.body, self.budget.clone(), P::LARGE_BYTES);
         let calls = self.clone();
         Box::pin(async move {
             let answer = calls.answer::<P, B>(&mut messages, &metadata, &timeline).await;
-            ended(entry, answer)
+            ended(entry, followed, answer)
         })
     }
 
@@ -103,13 +117,13 @@ impl<S: Infer> Calls<S> {
         B::Error: std::fmt::Display,
     {
         let message = messages.only(metadata.deadline).await?;
-        let (answer, taken, load) = self.one::<P>(message, metadata, timeline).await?;
+        let (answer, taken, execution) = self.one::<P>(message, metadata, timeline).await?;
         let answer = metadata.answer_encoding.deflated(answer).await;
         let now = Instant::now();
         timeline.end(Stage::Encode, now);
-        let mut trailers = trailers(timeline, now);
+        let mut trailers = trailers(&timeline.spent_until(now), &execution, metadata);
         if self.rules.load_report {
-            report(&mut trailers, &load, metadata);
+            report(&mut trailers, &execution.load, metadata);
         }
         Ok(Answer::ok(answer, trailers, metadata.answer_encoding, taken))
     }
@@ -120,16 +134,19 @@ impl<S: Infer> Calls<S> {
         message: Message,
         metadata: &Metadata,
         timeline: &Timeline,
-    ) -> Result<(Rope, Taken, LoadReport)> {
+    ) -> Result<(Rope, Taken, Execution)> {
         let (calling, mut taken, reply) = self.begin::<P>(message, metadata, timeline)?;
         let mut response: InferResponse = calling.await?;
+        if let Some((notes, version)) = metadata.notes().zip(response.version) {
+            notes.answered_by(version);
+        }
         let answer = P::encode(&response, &reply);
         taken.overdraw(answer.len());
         // Nobody else is told.
         if let Some(gateway) = metadata.origin.filter(|_| self.rules.load_report) {
             response.execution.load.gateways = self.gateways.count(&response.model, gateway, Instant::now());
         }
-        Ok((answer, taken, response.execution.load))
+        Ok((answer, taken, response.execution))
     }
 
     /// Decodes a message and hands its call to the stages.
@@ -148,25 +165,37 @@ impl<S: Infer> Calls<S> {
         let member = Member {
             id: ByteString::new(),
             deadline: metadata.deadline,
-            trace: metadata.trace,
+            trace: metadata.trace.clone(),
             previous_attempts: metadata.previous_attempts,
             timeline: timeline.clone(),
         };
-        Ok((call(&self.service, decoded.request(member)), taken, reply))
+        let request = decoded.request(member);
+        if let Some(notes) = metadata.notes() {
+            notes.is_for(&request.model);
+        }
+        Ok((call(&self.service, request), taken, reply))
     }
 }
 
 /// Counts a call as what it ended.
-fn ended(entry: Entry, answer: Result<Response<Answer>>) -> Response<Answer> {
+fn ended(entry: Entry, followed: Followed, answer: Result<Response<Answer>>) -> Response<Answer> {
     entry.end(&answer);
+    followed.end(|| status_of(&answer));
     answer.unwrap_or_else(Answer::failed)
 }
 
-/// The trailers of a call that went well and ended at `now`: its status, and where its time went.
-fn trailers(timeline: &Timeline, now: Instant) -> HeaderMap {
+/// The trailers of a call that went well: its status, and where its time went. Gateways are told in few bytes.
+fn trailers(spent: &Spent, execution: &Execution, metadata: &Metadata) -> HeaderMap {
     let mut trailers = status::ok_trailers();
-    if let Ok(timing) = HeaderValue::from_maybe_shared(timing::server_timing(timeline, now)) {
-        trailers.insert(SERVER_TIMING, never_indexed(timing));
+    let (name, told) = match metadata.origin {
+        Some(_) => {
+            let told = Told::new(*spent, &execution.composition, execution.members);
+            (stages::TRAILER, Bytes::from(stages::trailer(&told)))
+        }
+        None => (SERVER_TIMING, timing::server_timing(spent)),
+    };
+    if let Ok(told) = HeaderValue::from_maybe_shared(told) {
+        trailers.insert(name, never_indexed(told));
     }
     trailers
 }

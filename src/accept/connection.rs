@@ -58,24 +58,24 @@ pub(super) fn http2(rules: &Http2, intake: Intake) -> http2::Builder<Intake> {
     builder
 }
 
-/// Serves a connection to its end.
-pub(super) async fn serve<T, S>(stream: T, front: Arc<Front<S>>, rules: &Http2, phase: PhaseWatch)
+/// Serves a connection to its end, of a caller who `is_trusted` with what is recorded, or is not.
+pub(super) async fn serve<T, S>(stream: T, front: Arc<Front<S>>, is_trusted: bool, rules: &Http2, phase: PhaseWatch)
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Infer,
 {
     let Some(stream) = in_time(preface::read(stream), rules, phase.clone()).await else { return };
     let (stream, turns) = gather(stream);
-    turns.of(converse(stream, front, rules, phase)).await;
+    let activity = Arc::new(Activity::new());
+    turns.of(converse(stream, Answering { front, is_trusted, activity }, rules, phase)).await;
 }
 
-async fn converse<T, S>(stream: T, front: Arc<Front<S>>, rules: &Http2, mut phase: PhaseWatch)
+async fn converse<T, S>(stream: T, service: Answering<S>, rules: &Http2, mut phase: PhaseWatch)
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Infer,
 {
-    let activity = Arc::new(Activity::new());
-    let service = Answering { front, activity: activity.clone() };
+    let activity = service.activity.clone();
     let intake = Intake::default();
     let connection = http2(rules, intake.clone()).serve_connection(TokioIo::new(stream), service);
     let mut company = pin!(Company::of(connection, intake));
@@ -172,6 +172,7 @@ impl Drop for Active {
 /// Hyper's view of the front.
 struct Answering<S> {
     front: Arc<Front<S>>,
+    is_trusted: bool,
     activity: Arc<Activity>,
 }
 
@@ -182,7 +183,7 @@ impl<S: Infer> hyper::service::Service<Request<Incoming>> for Answering<S> {
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let active = self.activity.begin();
-        ActiveAnswer { answered: self.front.answer(request), active: Some(active) }
+        ActiveAnswer { answered: self.front.answer(request, self.is_trusted), active: Some(active) }
     }
 }
 

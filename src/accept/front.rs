@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::ready;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -57,20 +58,25 @@ impl<S: Infer> Front<S> {
         self
     }
 
-    /// Answers one request, whatever it is.
-    pub fn answer(self: &Arc<Self>, request: Request<Incoming>) -> Answered<S> {
+    /// Whether a caller there decides whether its calls are recorded.
+    pub(super) fn trusts(&self, caller: IpAddr) -> bool {
+        self.calls.tracing.trusts(caller)
+    }
+
+    /// Answers one request, whatever it is; of a call that is traced, whoever `is_trusted` decides whether it is recorded.
+    pub fn answer(self: &Arc<Self>, request: Request<Incoming>, is_trusted: bool) -> Answered<S> {
         if let Some(response) = not_grpc(&request) {
             return Answered::Call { answering: Box::pin(ready(response)) };
         }
         match request.uri().path() {
             "/inference.GRPCInferenceService/ModelInfer" => {
-                Answered::Call { answering: self.calls.unary::<OpenInference, _>(request) }
+                Answered::Call { answering: self.calls.unary::<OpenInference, _>(request, is_trusted) }
             }
             "/tensorflow.serving.PredictionService/Predict" => {
-                Answered::Call { answering: self.calls.unary::<TensorFlowServing, _>(request) }
+                Answered::Call { answering: self.calls.unary::<TensorFlowServing, _>(request, is_trusted) }
             }
             "/inference.GRPCInferenceService/ModelStreamInfer" => {
-                let response = match self.calls.stream(request) {
+                let response = match self.calls.stream(request, is_trusted) {
                     Ok(answers) => answers.map(|body| FrontBody::Stream { body: Box::pin(body) }),
                     Err(error) => Answer::failed(error).map(|body| FrontBody::Call { body }),
                 };

@@ -95,17 +95,17 @@ impl Listener {
             return;
         };
         let (tls, rules) = (self.tls.clone(), self.rules.clone());
-        let (front, phase) = (front.clone(), phase.clone());
+        let (front, phase, is_trusted) = (front.clone(), phase.clone(), front.trusts(peer));
         connections.spawn(async move {
             let _place = place;
             // Tensors are written as soon as they are there; a failure to say so costs time only.
             let _ = stream.set_nodelay(true);
             match tls {
-                None => connection::serve(stream, front, &rules.http2, phase).await,
+                None => connection::serve(stream, front, is_trusted, &rules.http2, phase).await,
                 Some(tls) => {
                     let handshake = tls.acceptor().accept(stream);
                     if let Some(stream) = connection::in_time(handshake, &rules.http2, phase.clone()).await {
-                        connection::serve(stream, front, &rules.http2, phase).await;
+                        connection::serve(stream, front, is_trusted, &rules.http2, phase).await;
                     }
                 }
             }

@@ -1,15 +1,15 @@
 //! What a call's headers say: its deadline, its trace, how its messages are compressed.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderName};
 
 use super::compression::Encoding;
 use crate::error::Result;
-use crate::infer::TraceContext;
+use crate::infer::{Notes, Trace};
 use crate::wire::origin;
 use crate::wire::timeout::{self, GRPC_TIMEOUT};
-use crate::wire::trace::{self, TRACEPARENT};
 
 /// How often a call was tried before by whoever is in front (gRFC A6).
 const PREVIOUS_ATTEMPTS: HeaderName = HeaderName::from_static("grpc-previous-rpc-attempts");
@@ -28,8 +28,8 @@ pub struct Deadlines {
 pub struct Metadata {
     /// When the caller must have its answer.
     pub deadline: Instant,
-    /// The caller's trace.
-    pub trace: Option<TraceContext>,
+    /// The call's trace, which is not in here when the headers were just read.
+    pub trace: Option<Arc<Trace>>,
     /// How often a process in front of this one has tried it; junk is no time.
     pub previous_attempts: u32,
     /// The id of the gateway that it comes from, where it comes from one.
@@ -41,6 +41,11 @@ pub struct Metadata {
 }
 
 impl Metadata {
+    /// The notes that are taken of the call, where any are.
+    pub(super) fn notes(&self) -> Option<&Notes> {
+        self.trace.as_ref()?.notes.as_ref()
+    }
+
     /// Reads the headers of a call that came at `now`.
     ///
     /// # Errors
@@ -53,7 +58,7 @@ impl Metadata {
         let encoding = Encoding::of(headers)?;
         Ok(Metadata {
             deadline: now + timeout.min(deadlines.max),
-            trace: headers.get(TRACEPARENT).and_then(|value| trace::read(value.as_bytes())),
+            trace: None,
             previous_attempts: headers.get(PREVIOUS_ATTEMPTS).map_or(0, |value| count(value.as_bytes())),
             origin: headers.get(origin::HEADER).and_then(|value| origin::read(value.as_bytes())),
             encoding,

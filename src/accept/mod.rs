@@ -21,6 +21,7 @@ mod protocol;
 mod stream;
 mod timing;
 mod tls;
+mod tracing;
 mod unserved;
 
 pub use admin::{Admin, Page};
@@ -37,3 +38,4 @@ pub use metadata::Deadlines;
 pub use phase::{Phase, PhaseWatch, Phases};
 pub use protocol::{OpenInference, Protocol, TensorFlowServing};
 pub use tls::{Tls, TlsFiles};
+pub use tracing::Tracing;

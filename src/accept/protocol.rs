@@ -14,6 +14,9 @@ pub trait Protocol: Send + 'static {
     /// What the answer needs to know of its request.
     type Reply: Send + Sync + 'static;
 
+    /// The RPC, as `service/method`.
+    const METHOD: &'static str;
+
     /// The fields that lead to the large bytes of a request.
     const LARGE_BYTES: &'static [u32];
 
@@ -89,6 +92,7 @@ fn refuse_reserved(parameters: &Parameters) -> Result<()> {
 
 impl Protocol for OpenInference {
     type Reply = OpenInferenceReply;
+    const METHOD: &'static str = "inference.GRPCInferenceService/ModelInfer";
     const LARGE_BYTES: &'static [u32] = &[oip::RAW_CONTENTS];
 
     fn decode(message: Bytes, limit: usize) -> Result<(Call, OpenInferenceReply)> {
@@ -112,6 +116,7 @@ pub struct TensorFlowServing;
 
 impl Protocol for TensorFlowServing {
     type Reply = tfs::Form;
+    const METHOD: &'static str = "tensorflow.serving.PredictionService/Predict";
     const LARGE_BYTES: &'static [u32] = &tfs::CONTENT_PATH;
 
     fn decode(message: Bytes, limit: usize) -> Result<(Call, tfs::Form)> {

@@ -20,11 +20,16 @@ use super::message::{BodyRules, Message, Messages};
 use super::metadata::Metadata;
 use super::phase::{Phase, PhaseWatch};
 use super::protocol::{OpenInference, Protocol};
+use super::tracing::status_of;
 use crate::error::{Error, Kind, Result};
-use crate::infer::{Infer, Stage, Timeline};
+use crate::infer::{Infer, Stage, Timeline, Trace};
+use crate::observe::trace::Status;
 use crate::tensor::Rope;
 use crate::wire::timeout::GRPC_TIMEOUT;
+use crate::wire::trace::Carried;
 use crate::wire::{oip, status};
+
+const METHOD: &str = "inference.GRPCInferenceService/ModelStreamInfer";
 
 type Reading<B> = Pin<Box<dyn Future<Output = (Messages<B>, Result<Option<Message>>)> + Send>>;
 type Answering = Pin<Box<dyn Future<Output = Answered> + Send>>;
@@ -42,6 +47,9 @@ struct Answered {
 pub struct Answers<B, S> {
     calls: Arc<Calls<S>>,
     metadata: Arc<Metadata>,
+    /// The caller's trace, which is that of each call.
+    carried: Option<Carried>,
+    is_trusted: bool,
     /// Failures end the stream with a status of their own (Triton's `triton_grpc_error`).
     failures_are_final: bool,
     reading: Option<Reading<B>>,
@@ -64,7 +72,7 @@ enum End {
 
 impl<S: Infer> Calls<S> {
     /// Answers a stream of calls.
-    pub fn stream<B>(self: &Arc<Self>, request: Request<B>) -> Result<Response<Answers<B, S>>>
+    pub fn stream<B>(self: &Arc<Self>, request: Request<B>, is_trusted: bool) -> Result<Response<Answers<B, S>>>
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: std::fmt::Display,
@@ -83,6 +91,8 @@ impl<S: Infer> Calls<S> {
             calls: self.clone(),
             reading: Some(read(messages, deadline)),
             metadata,
+            carried: self.tracing.propagators.read(&head.headers),
+            is_trusted,
             failures_are_final,
             answering: FuturesOrdered::new(),
             outgoing: VecDeque::new(),
@@ -94,21 +104,33 @@ impl<S: Infer> Calls<S> {
     }
 
     /// One message of a stream to its answer.
-    async fn answer_in_stream(self: Arc<Self>, message: Message, metadata: Arc<Metadata>, fatal: bool) -> Answered {
+    async fn answer_in_stream(
+        self: Arc<Self>,
+        message: Message,
+        metadata: Arc<Metadata>,
+        trace: Option<Arc<Trace>>,
+        fatal: bool,
+    ) -> Answered {
         let timeline = Timeline::start(Instant::now());
         let entry = self.ledger.accept();
+        let followed = self.tracing.tracer.follow(trace.as_ref(), METHOD, &timeline);
         let id = oip::id(&message.bytes);
         let deadline = metadata.deadline.min(timeline.started() + self.rules.deadlines.default);
-        let metadata = Metadata { deadline, ..*metadata };
+        let metadata = Metadata { deadline, trace, ..*metadata };
         let result = self.one::<OpenInference>(message, &metadata, &timeline).await;
         entry.end(&result);
+        let status = followed.is_noted().then(|| status_of(&result));
         let (message, taken) = match result {
             Ok((answer, taken, _)) => (oip::in_stream(&answer), Some(taken)),
-            Err(error) if fatal => return Answered { message: Rope::default(), fatal: Some(error), taken: None },
+            Err(error) if fatal => {
+                followed.end(|| status.unwrap_or(Status::OK));
+                return Answered { message: Rope::default(), fatal: Some(error), taken: None };
+            }
             Err(error) => (oip::failed_in_stream(status::cut(error.message()), &id), None),
         };
         let message = metadata.answer_encoding.deflated(message).await;
         timeline.end(Stage::Encode, Instant::now());
+        followed.end(|| status.unwrap_or(Status::OK));
         Answered { message, fatal: None, taken }
     }
 }
@@ -152,7 +174,8 @@ where
             match next {
                 Ok(Some(message)) => {
                     let (calls, metadata) = (self.calls.clone(), self.metadata.clone());
-                    let call = calls.answer_in_stream(message, metadata, self.failures_are_final);
+                    let trace = calls.tracing.begin(self.carried.clone(), self.is_trusted);
+                    let call = calls.answer_in_stream(message, metadata, trace, self.failures_are_final);
                     self.answering.push_back(Box::pin(call));
                     self.reading = Some(read(messages, self.metadata.deadline));
                 }

@@ -1,7 +1,7 @@
 //! One try of a call at one endpoint: the request into the backend's form, the reply back into ours.
 
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use bytestring::ByteString;
@@ -14,8 +14,12 @@ use super::now;
 use super::pool::Tactics;
 use super::retry::Ran;
 use crate::error::{Error, Kind, Result, Retry};
-use crate::infer::{Close, Composition, Execution, InferRequest, InferResponse, LoadReport, Member as Caller, Stage};
+use crate::infer::{
+    Attempt, Close, Composition, Ending, Execution, Hop, InferRequest, InferResponse, LoadReport, Member as Caller,
+    Spent, Stage, Trace,
+};
 use crate::tensor::Rope;
+use crate::wire::stages::{self, Told};
 use crate::wire::{oip, orca, origin, status, timeout, trace};
 
 /// What is kept back of a call's time for the way there and back: a fiftieth, and no more than this.
@@ -38,14 +42,16 @@ pub(super) struct Outgoing {
     pub(super) earlier: u32,
     /// Whether a second endpoint may be asked where the first is slow.
     pub(super) hedges: bool,
-    traceparent: Option<HeaderValue>,
+    trace: Option<Arc<Trace>>,
+    /// Where its attempts are noted down, where they are.
+    hop: Option<Arc<Hop>>,
     origin: HeaderValue,
     message_size: usize,
 }
 
 impl Outgoing {
-    /// `request` for a backend. One that nothing has changed goes out as the bytes that it came in.
-    pub(super) fn of(request: &InferRequest, rows: u32, tactics: &Tactics) -> Outgoing {
+    /// `request` for a backend, which `picker` picks. One that nothing has changed goes out as the bytes that it came in.
+    pub(super) fn of(request: &InferRequest, rows: u32, tactics: &Tactics, picker: &'static str) -> Outgoing {
         let message = match &request.received {
             Some(received) => oip::forward(received),
             None => oip::request(request),
@@ -57,7 +63,8 @@ impl Outgoing {
             rows,
             earlier: first.previous_attempts,
             hedges: true,
-            traceparent: first.trace.as_ref().map(trace::traceparent),
+            trace: trace_of(&request.members).cloned(),
+            hop: Hop::note(&request.members, picker),
             origin: tactics.origin.clone(),
             message_size: tactics.message_size,
         }
@@ -68,13 +75,13 @@ impl Outgoing {
         self.deadline.saturating_duration_since(now)
     }
 
-    fn headers(&self, number: u32, now: Instant) -> HeaderMap {
+    fn headers(&self, number: u32, span_id: Option<u64>, now: Instant) -> HeaderMap {
         let mut headers = HeaderMap::with_capacity(8);
         let left = self.left(now);
         headers.insert(timeout::GRPC_TIMEOUT, timeout::timeout(left - MARGIN.min(left / 50)));
         headers.insert(origin::HEADER, self.origin.clone());
-        if let Some(traceparent) = &self.traceparent {
-            headers.insert(trace::TRACEPARENT, traceparent.clone());
+        if let Some(trace) = &self.trace {
+            trace::write(trace, span_id.unwrap_or(trace.context.span_id), &mut headers);
         }
         let previous = self.earlier + number - 1;
         if previous > 0 {
@@ -84,16 +91,37 @@ impl Outgoing {
     }
 
     /// Sends the call, as attempt `number` from one on, to where `sent` was let in.
-    pub(super) fn send(&self, sent: Sent, number: u32) -> impl Future<Output = Result<InferResponse, Failed>> + Send {
+    pub(super) fn send(&self, sent: Sent, number: u32) -> impl Future<Output = Answer> + Send {
         let (endpoint, began) = (sent.member.endpoint.clone(), now());
+        let noted = self.hop.as_ref().map(|hop| (hop, hop.begin(self.attempt(&sent, number, began))));
         async move {
-            let reply = endpoint.call(&MODEL_INFER, &self.headers(number, began), &self.message).await;
-            let answer = reply.and_then(|reply| self.understood(reply, endpoint.name(), began));
+            let headers = self.headers(number, noted.map(|(_, span_id)| span_id), began);
+            let reply = endpoint.call(&MODEL_INFER, &headers, &self.message).await;
+            let answer = reply.and_then(|reply| self.understood(reply, endpoint.name(), number, began));
+            if let Some((hop, span_id)) = noted {
+                hop.end(span_id, now(), ending(&answer));
+            }
             match &answer {
                 Ok((_, report)) => sent.answered(report.as_ref(), now()),
                 Err(failed) => sent.failed(&said(&failed.error), now()),
             }
-            answer.map(|(response, _)| response)
+            answer.map(|(answered, _)| answered)
+        }
+    }
+
+    /// What is noted down of an attempt when it begins.
+    fn attempt(&self, sent: &Sent, number: u32, began: Instant) -> Attempt {
+        let endpoint = &sent.member.endpoint;
+        Attempt {
+            span_id: 0,
+            earlier: self.earlier + number - 1,
+            why: sent.why,
+            endpoint: endpoint.name().clone(),
+            address: endpoint.address(),
+            zone: endpoint.zone().cloned(),
+            is_probe: sent.is_probe(),
+            began,
+            ended: None,
         }
     }
 
@@ -101,8 +129,9 @@ impl Outgoing {
         &self,
         reply: Reply,
         backend: &ByteString,
+        number: u32,
         began: Instant,
-    ) -> Result<(InferResponse, Option<LoadReport>), Failed> {
+    ) -> Result<(Answered, Option<LoadReport>), Failed> {
         status::failure(&reply.trailers).map_err(|error| {
             let ran = if error.kind().retry() == Retry::Safe { Ran::Never } else { Ran::Maybe };
             Failed { error, ran }
@@ -111,6 +140,7 @@ impl Outgoing {
         let message = reply.message.ok_or_else(|| wrong(Error::new(Kind::Engine, "the backend's answer is empty")))?;
         let answer = oip::answer(message.clone(), self.message_size).map_err(wrong)?;
         let report = reply.trailers.get(orca::TRAILER).and_then(|value| orca::read(value.to_str().ok()?));
+        let behind = reply.trailers.get(&stages::TRAILER).and_then(|value| stages::read(value.as_bytes()));
         let response = InferResponse {
             model: answer.model,
             version: answer.version,
@@ -118,9 +148,64 @@ impl Outgoing {
             parameters: answer.parameters,
             rows: self.rows as usize,
             received: Some(message),
-            execution: execution(backend, self.rows, began, report.unwrap_or_default()),
+            execution: execution(backend, self.rows, began, behind.as_ref(), report.unwrap_or_default()),
         };
-        Ok((response, report))
+        let (connected, sent) = (reply.connected, reply.sent);
+        Ok((Answered { response, number, began, connected, sent, spent: behind.map(|behind| behind.spent) }, report))
+    }
+}
+
+/// The trace in which calls are made for all of these: that of the first that is recorded, where one is.
+fn trace_of(callers: &[Caller]) -> Option<&Arc<Trace>> {
+    let mut traces = callers.iter().filter_map(|caller| caller.trace.as_ref());
+    let recorded = traces.clone().find(|trace| trace.notes.is_some() && trace.context.sampled);
+    recorded.or_else(|| traces.next())
+}
+
+/// How an attempt ended, as it is noted down.
+fn ending(answer: &Result<(Answered, Option<LoadReport>), Failed>) -> Ending {
+    match answer {
+        Err(failed) => Ending::Failed(status::name(failed.error.kind()), failed.error.clone()),
+        Ok((answered, _)) => {
+            let Answered { connected, sent, ref spent, ref response, .. } = *answered;
+            let (rows, calls) = (response.execution.composition.rows, response.execution.members);
+            Ending::Answered { connected, sent, spent: spent.map(Box::new), rows, calls }
+        }
+    }
+}
+
+/// A good answer, and what is known of the way there and back.
+pub(super) struct Answered {
+    pub(super) response: InferResponse,
+    /// The attempt's.
+    pub(super) number: u32,
+    began: Instant,
+    connected: Instant,
+    sent: Instant,
+    /// Where the time went at the backend, where that tells it.
+    spent: Option<Spent>,
+}
+
+/// What became of an attempt.
+pub(super) type Answer = Result<Answered, Failed>;
+
+impl Answered {
+    /// Stamps the calls that it answers, of which the first attempt of late was `first`; when it was here.
+    pub(super) fn stamp(&self, callers: &[Caller], first: u32) -> Instant {
+        let now = now();
+        for timeline in callers.iter().map(|caller| &caller.timeline) {
+            if self.number != first {
+                // Another attempt came to nothing meanwhile.
+                timeline.end(Stage::Execute, self.began);
+            }
+            timeline.end(Stage::Connect, self.connected);
+            timeline.end(Stage::Send, self.sent);
+            match &self.spent {
+                Some(spent) => timeline.fold(spent, now),
+                None => timeline.end(Stage::Execute, now),
+            }
+        }
+        now
     }
 }
 
@@ -133,13 +218,16 @@ fn said(error: &Error) -> Error {
     }
 }
 
-/// How a call ran that another process ran: all of it between sending and answer.
-fn execution(backend: &ByteString, rows: u32, began: Instant, load: LoadReport) -> Execution {
+/// How a call ran that another process ran: all of it between sending and answer, in the batch that it tells of.
+fn execution(backend: &ByteString, rows: u32, began: Instant, behind: Option<&Told>, load: LoadReport) -> Execution {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let alone = Composition { rows: rows as usize, elements: 0, padding: 0, closed: Close::SlotFree };
+    let told =
+        |behind: &Told| Composition { rows: behind.rows, padding: behind.padding, closed: behind.closed, ..alone };
     Execution {
         batch: NUMBER.fetch_add(1, Relaxed),
-        composition: Composition { rows: rows as usize, elements: 0, padding: 0, closed: Close::SlotFree },
-        members: 1,
+        composition: behind.map_or(alone, told),
+        members: behind.map_or(1, |behind| behind.members),
         device: backend.clone(),
         taken: began,
         merged: began,
@@ -148,10 +236,11 @@ fn execution(backend: &ByteString, rows: u32, began: Instant, load: LoadReport) 
     }
 }
 
-/// Ends a stage of every call that is sent as one.
-pub(super) fn stamp(callers: &[Caller], stage: Stage) {
+/// Ends a stage of every call that is sent as one; when that was.
+pub(super) fn stamp(callers: &[Caller], stage: Stage) -> Instant {
     let now = now();
     callers.iter().for_each(|caller| caller.timeline.end(stage, now));
+    now
 }
 
 #[cfg(test)]

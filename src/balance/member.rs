@@ -12,7 +12,7 @@ use super::endpoint::Endpoint;
 use super::load::{self, Load, Outcome};
 use super::pick::Candidate;
 use crate::error::{Blame, Error, Kind};
-use crate::infer::LoadReport;
+use crate::infer::{LoadReport, Why};
 
 /// What a failed call is taken to have cost beyond its time, at least (Linkerd's figure for its penalty).
 const PENALTY: Duration = Duration::from_secs(5);
@@ -50,7 +50,7 @@ impl Member {
     pub(super) fn enter(self: &Arc<Self>, rows: u32, now: Instant) -> Option<Sent> {
         let pass = self.breaker.enter(now)?;
         let held = Some((pass, self.load.start(rows, now)));
-        Some(Sent { member: self.clone(), held })
+        Some(Sent { member: self.clone(), why: Why::First, held })
     }
 
     fn end(&self, sent: load::Sent, outcome: Outcome<'_>, now: Instant) {
@@ -72,11 +72,25 @@ impl Candidate for Arc<Member> {
 /// A call at a member. Dropped it was abandoned.
 pub(super) struct Sent {
     pub(super) member: Arc<Member>,
+    /// Why it is sent there.
+    pub(super) why: Why,
     /// There until the end is told.
     held: Option<(Pass, load::Sent)>,
 }
 
 impl Sent {
+    /// The same, for this reason.
+    pub(super) fn because(self, why: Why) -> Sent {
+        let mut sent = self;
+        sent.why = why;
+        sent
+    }
+
+    /// Whether it is to find out whether the member can be trusted again.
+    pub(super) fn is_probe(&self) -> bool {
+        self.held.as_ref().is_some_and(|(pass, _)| pass.is_probe())
+    }
+
     /// It has so many rows and not as many as it was let in with. Nothing of it was sent yet.
     pub(super) fn resize(&mut self, rows: u32) {
         if let Some((_, sent)) = &mut self.held {

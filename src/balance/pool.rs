@@ -16,7 +16,7 @@ use http::HeaderValue;
 use smallvec::SmallVec;
 use tokio::time::sleep;
 
-use super::attempt::{Outgoing, stamp};
+use super::attempt::{Answered, Outgoing, stamp};
 use super::bell::Bell;
 use super::budget::RetryBudget;
 use super::ejection::{Standing, nobody_ready, relieve};
@@ -27,7 +27,7 @@ use super::now;
 use super::pick::{Candidate, Picker};
 use super::retry::{Attempt, Next, Ran, Speaks, decide};
 use crate::error::{Error, Kind, Result};
-use crate::infer::{InferRequest, InferResponse, LoadReport, Member as Caller, Stage};
+use crate::infer::{InferRequest, InferResponse, LoadReport, Member as Caller, Stage, Why};
 
 /// Who can be called for a model. Endpoints that are leaving are among them only where no other is.
 #[derive(Default)]
@@ -204,19 +204,23 @@ impl Pool {
 
     /// Answers one call. Of the request nothing is kept that its outgoing form has.
     pub fn answer(self: Arc<Self>, request: InferRequest) -> impl Future<Output = Result<InferResponse>> + Send {
-        let call = Outgoing::of(&request, 1, &self.tactics);
+        let call = Outgoing::of(&request, 1, &self.tactics, self.tactics.picker.policy().name());
         let callers = request.members;
-        async move { self.carry(&callers, &call, &mut None).await }
+        async move {
+            let began = stamp(&callers, Stage::Admit);
+            self.carry(&callers, &call, &mut None, began).await
+        }
     }
 
     /// Sends a call where it was let in, or where it is picked to go, and elsewhere where that fails and may be hidden.
+    /// Its last stamp was at `began`.
     pub(super) async fn carry(
         &self,
         callers: &[Caller],
         call: &Outgoing,
         first: &mut Option<Sent>,
+        began: Instant,
     ) -> Result<InferResponse> {
-        let began = now();
         self.tactics.stir();
         self.tactics.budget.deposit(began);
         let (mut tried, mut number) = (Tried::new(), 1);
@@ -226,16 +230,18 @@ impl Pool {
                 Some(sent) => Ok(sent),
                 None => self.place(&tried, call.rows).await,
             };
+            let why = last.as_ref().map_or(Why::First, |last| Why::Retry { never_ran: last.ran == Ran::Never });
             let sent = match (placed, last) {
-                (Ok(sent), _) => sent,
+                (Ok(sent), _) => sent.because(why),
                 // That nobody else is there says less than what the one who was asked said.
                 (Err(_), Some(failed)) => return Err(self.final_of(failed, number - 1)),
                 (Err(nobody), None) => return Err(nobody),
             };
             stamp(callers, Stage::Pick);
             tried.push(sent.member.endpoint.clone());
+            let first = number;
             let failed = match self.attempt(call, sent, &mut number, &mut tried).await {
-                Ok(response) => return Ok(self.answered(response, callers, began)),
+                Ok(answered) => return Ok(self.answered(answered, callers, first, began)),
                 Err(failed) => failed,
             };
             stamp(callers, Stage::Execute);
@@ -250,9 +256,9 @@ impl Pool {
         }
     }
 
-    fn answered(&self, mut response: InferResponse, callers: &[Caller], began: Instant) -> InferResponse {
-        stamp(callers, Stage::Execute);
-        let now = now();
+    fn answered(&self, answered: Answered, callers: &[Caller], first: u32, began: Instant) -> InferResponse {
+        let now = answered.stamp(callers, first);
+        let mut response = answered.response;
         self.tactics.hedging.answered(now.saturating_duration_since(began), now);
         report::speak_for_all(&mut response.execution.load, &self.report.load());
         response

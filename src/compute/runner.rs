@@ -19,7 +19,7 @@ use super::shares::{CpuShares, Share};
 use super::{Engine, Loaded};
 use crate::error::{Error, Kind, Result};
 use crate::infer::{
-    Backlog, Batch, Execution, InferResponse, LoadReport, ModelName, Outcome, Place, Slot, Stage, Version,
+    Backlog, Batch, Execution, InferResponse, Joint, LoadReport, ModelName, Outcome, Place, Run, Slot, Stage, Version,
 };
 use crate::observe::Statistics;
 use crate::tensor::Tensor;
@@ -244,7 +244,15 @@ impl Shared {
             member.timeline.end(Stage::Merge, merged);
             member.timeline.end(Stage::Execute, executed);
         }
-        let result = run.unwrap_or_else(|_| Err(Error::new(Kind::Engine, "the engine panicked"))).map(|outputs| {
+        let run = run.unwrap_or_else(|_| Err(Error::new(Kind::Engine, "the engine panicked")));
+        if let Some(joint) = Joint::of(&batch.request.members) {
+            let failure = run.as_ref().err().cloned();
+            let shape = inputs.first().map_or_else(String::new, |first| first.shape().to_string());
+            let (device, composition) = (self.device.clone(), batch.composition);
+            let noted = Run { joint, composition, shape, device, taken, merged, executed, failure };
+            noted.note(&batch.request.members);
+        }
+        let result = run.map(|outputs| {
             let execution = self.execution(&batch, [taken, merged, executed]);
             let Identity { model, version } = self.identity.clone();
             let (parameters, rows) = (Default::default(), batch.composition.rows);

@@ -35,6 +35,7 @@ allowed! {
     bool => "true or false",
     u32 => "a whole number",
     usize => "a whole number",
+    f64 => "a number",
     String => "a text",
     PathBuf => "a path",
     SocketAddr => "an IP address with a port, such as \"127.0.0.1:8001\" or \"[::]:8001\"",

@@ -8,8 +8,10 @@ mod layer;
 mod list;
 mod log;
 mod model;
+mod networks;
 pub(crate) mod problem;
 mod rules;
+mod tracing;
 mod units;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -24,7 +26,9 @@ pub use layer::Overrides;
 pub use list::List;
 pub use log::{LogFilter, LogFormat};
 pub use model::{Binding, ModelRules, ModelTable, PickBy};
+pub use networks::Networks;
 pub use problem::{ConfigError, Problem};
+pub use tracing::ExportProtocol;
 pub use units::{ByteSize, Period};
 
 use keys::settings;
@@ -67,6 +71,8 @@ settings! {
         compute: Compute,
         /// The log, on standard error.
         log: Log,
+        /// Distributed traces. They are on where there is a collector.
+        tracing: Tracing,
         /// gRPC reflection.
         reflection: Reflection,
     }
@@ -229,6 +235,28 @@ settings! {
 }
 
 settings! {
+    /// Distributed traces. They are on where there is a collector.
+    pub struct Tracing {
+        /// The collector of OTLP. Without it, what OTEL_EXPORTER_OTLP_ENDPOINT names; without either, no spans are made.
+        endpoint: Option<String> = None => "\"http://collector:4317\"",
+        /// The authorities that the collector's certificate must come from, a PEM file. Without it, what OTEL_EXPORTER_OTLP_CERTIFICATE names, else those of the system.
+        ca: Option<PathBuf> = None => "\"tls/collector.crt\"",
+        /// How spans are sent: "grpc" or "http/protobuf". Without it, what OTEL_EXPORTER_OTLP_PROTOCOL says, else by gRPC.
+        protocol: Option<ExportProtocol> = None => "\"grpc\"",
+        /// Which part of the calls is recorded, as far as no trusted caller has decided. Without it, what OTEL_TRACES_SAMPLER says, else a hundredth.
+        ratio: Option<f64> = None => "0.01",
+        /// Calls that take as long are kept, as are those that fail by the server's doing, where that was not for a caller to decide; a hundred a second at most.
+        slow: Period = Period::seconds(1),
+        /// Callers who decide whether their calls are recorded, by their networks. Of others only the trace's id is taken over.
+        trusted: Networks = Networks::private(),
+        /// The forms in which traces are read and told on: "tracecontext", "baggage", "b3", "b3multi". Without it, what OTEL_PROPAGATORS says, else each is read, "tracecontext" is told on, and baggage is not.
+        propagators: Option<List> = None => "[\"tracecontext\", \"baggage\"]",
+        /// Calls that may wait to be exported. What is over is dropped and counted.
+        queue: usize = 4096,
+    }
+}
+
+settings! {
     /// gRPC reflection.
     pub struct Reflection {
         /// Whether clients may ask for the protocol's description.
@@ -290,8 +318,13 @@ pub(crate) fn parse_over<T: Section + Serialize>(base: &T, source: &str, text: &
 
 /// The variables of this process that may be ours, for [`Config::load`].
 pub fn variables() -> impl Iterator<Item = (String, String)> {
-    let readable = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
-        let name = name.into_string().ok().filter(|name| name.starts_with(layer::PREFIX))?;
+    variables_with(layer::PREFIX)
+}
+
+/// The variables of this process whose names begin so.
+pub fn variables_with(prefix: &'static str) -> impl Iterator<Item = (String, String)> {
+    let readable = move |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+        let name = name.into_string().ok().filter(|name| name.starts_with(prefix))?;
         // What is not Unicode stays wrong when it is checked, and its name is told.
         Some((name, value.to_string_lossy().into_owned()))
     };

@@ -25,6 +25,7 @@ pub(super) fn broken(config: &Config, figment: &Figment) -> Vec<Problem> {
     rules.limits(config);
     rules.http2(config);
     rules.gateway(config);
+    rules.tracing(config);
     rules.whole(config);
     rules.broken
 }
@@ -36,6 +37,16 @@ struct Rules<'a> {
 }
 
 impl Rules<'_> {
+    fn tracing(&mut self, config: &Config) {
+        let endpoint = config.tracing.endpoint.as_deref();
+        let has_scheme = |endpoint: &str| endpoint.starts_with("http://") || endpoint.starts_with("https://");
+        self.require(endpoint.is_none_or(has_scheme), "tracing.endpoint", "what begins with http:// or https://");
+        let ratio = config.tracing.ratio.unwrap_or_default();
+        self.require((0.0..=1.0).contains(&ratio), "tracing.ratio", "from 0 to 1");
+        self.count("tracing.queue", config.tracing.queue);
+        self.some_time("tracing.slow", config.tracing.slow);
+    }
+
     fn limits(&mut self, config: &Config) {
         let limits = &config.limits;
         for (key, count) in [

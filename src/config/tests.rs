@@ -298,6 +298,18 @@ fn every_key_has_a_meaning_and_a_default_or_a_sample() {
 }
 
 #[test]
+fn a_collector_has_a_scheme_a_ratio_is_a_part_and_networks_have_so_many_bits() {
+    let refused = refusal(file("[tracing]\nendpoint = \"collector:4317\"\nratio = 1.5\nqueue = 0"));
+    for key in ["tracing.endpoint", "tracing.ratio", "tracing.queue"] {
+        assert!(refused.contains(key), "{refused}");
+    }
+    assert!(refusal(file("[tracing]\ntrusted = [\"10.0.0.0/40\"]")).contains("tracing.trusted"));
+    let config = variables(&[("INFERGATE_TRACING_TRUSTED", "192.0.2.0/24, ::1"), ("INFERGATE_TRACING_RATIO", "0.5")]);
+    let tracing = config.load().unwrap().tracing;
+    assert!(tracing.trusted.contain("192.0.2.9".parse().unwrap()) && tracing.ratio == Some(0.5));
+}
+
+#[test]
 fn the_example_in_the_tree_has_every_key_at_its_default() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/infergate.example.toml");
     let example = std::fs::read_to_string(path).unwrap();

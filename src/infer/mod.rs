@@ -8,6 +8,7 @@ mod model;
 mod request;
 mod response;
 mod timeline;
+mod trace;
 
 use std::future::Future;
 use std::task::{Context, Poll};
@@ -16,9 +17,10 @@ use tower::Service;
 
 pub use batch::{Backlog, Batch, Close, Composition, Interest, Outcome};
 pub use model::{ModelName, Target, Version, VersionChoice};
-pub use request::{InferRequest, Member, Parameter, Parameters, TraceContext, WantedOutput};
+pub use request::{InferRequest, Member, Parameter, Parameters, WantedOutput};
 pub use response::{Execution, InferResponse, LoadReport};
-pub use timeline::{Stage, Timeline};
+pub use timeline::{Mark, Spent, Stage, Timeline};
+pub use trace::{Attempt, Ending, Forms, Hop, Joint, Notes, Run, Trace, TraceContext, Why, Work, new_span_id};
 
 use crate::error::{Error, Result};
 

@@ -1,12 +1,13 @@
 //! A call on its way in.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 use bytestring::ByteString;
 use smallvec::{SmallVec, smallvec};
 
-use super::{Target, Timeline};
+use super::{Target, Timeline, Trace};
 use crate::tensor::Tensor;
 
 /// The value of a parameter.
@@ -62,17 +63,6 @@ pub struct WantedOutput {
     pub classes: Option<u32>,
 }
 
-/// The caller's place in a distributed trace (W3C Trace Context).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TraceContext {
-    /// The trace.
-    pub trace_id: u128,
-    /// The caller's span.
-    pub span_id: u64,
-    /// Whether the caller recorded it.
-    pub sampled: bool,
-}
-
 /// One call inside a request: what stays its own when calls are merged.
 #[derive(Debug, Clone)]
 pub struct Member {
@@ -80,8 +70,8 @@ pub struct Member {
     pub id: ByteString,
     /// When the caller must have its answer. A call without a deadline does not exist.
     pub deadline: Instant,
-    /// The caller's trace.
-    pub trace: Option<TraceContext>,
+    /// Its place in a distributed trace, where it has one.
+    pub trace: Option<Arc<Trace>>,
     /// How often a process in front of this one has tried it before (gRFC A6).
     pub previous_attempts: u32,
     /// Where its time went.

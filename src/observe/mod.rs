@@ -4,6 +4,8 @@ mod gauges;
 mod ledger;
 mod metrics;
 mod statistics;
+/// Distributed traces.
+pub mod trace;
 
 pub use gauges::QueueGauges;
 pub use ledger::{Entry, Ledger, Totals};

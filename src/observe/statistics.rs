@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tower::Service;
 
@@ -92,14 +92,15 @@ impl ModelTotals {
     }
 
     fn answered(&mut self, timeline: &Timeline, rows: u64) {
-        let whole = timeline.started().elapsed();
+        let now = Instant::now();
+        let (whole, spent) = (now.saturating_duration_since(timeline.started()), timeline.spent_until(now));
         self.last_inference = millis_since_1970();
         self.inferences += rows;
         self.success.add(whole);
-        self.queue.add(timeline.spent(Stage::Queue));
-        self.merge.add(timeline.spent(Stage::Merge));
-        self.execute.add(timeline.spent(Stage::Execute));
-        self.split.add(timeline.spent(Stage::Split));
+        self.queue.add(spent.of(Stage::Queue));
+        self.merge.add(spent.of(Stage::Merge));
+        self.execute.add(spent.of(Stage::Execute));
+        self.split.add(spent.of(Stage::Split));
     }
 }
 

@@ -5,6 +5,7 @@ mod gateway;
 mod loader;
 mod ports;
 mod server;
+mod tracing;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,8 +19,8 @@ pub use server::{Server, StartError};
 
 use crate::accept::{
     BodyRules, ByteBudget, Calls, CatalogDirectory, Deadlines, Directory, Front, HealthService, OpenInferenceControl,
-    Phases, Readiness, Rules, TensorFlowControl, health_server, open_inference_server, prediction_server, reflection,
-    status_server,
+    Phases, Readiness, Rules, TensorFlowControl, Tracing, health_server, open_inference_server, prediction_server,
+    reflection, status_server,
 };
 use crate::admit::{Deadline, InFlight, Limit};
 use crate::balance::{EndpointRules, Router};
@@ -48,9 +49,9 @@ pub struct Parts {
 }
 
 /// All in one: the front door and the models in one process.
-pub fn serve(config: &Config, repository: Repository, engines: Engines) -> Parts {
+pub fn serve(config: &Config, repository: Repository, engines: Engines, tracing: Tracing) -> Parts {
     let statistics = Arc::new(StatisticsTable::default());
-    let metrics = Arc::new(Metrics::new(statistics.clone()));
+    let metrics = Arc::new(told(statistics.clone(), &tracing));
     let (leaving, soon) = watch::channel(false);
     let loader = loader(config, engines, statistics.clone(), soon);
     let catalog = Catalog::new(repository, loader, config.compute.load_concurrency);
@@ -61,8 +62,17 @@ pub fn serve(config: &Config, repository: Repository, engines: Engines) -> Parts
     let ledger = Arc::new(Ledger::default());
     let directory = CatalogDirectory { catalog: catalog.clone(), statistics };
     let readiness = Readiness { directory, phases: Phases::default() };
-    let front = door(config, stages, ledger.clone(), &readiness);
+    let front = door(config, stages, ledger.clone(), &readiness, tracing);
     Parts { front, catalog, readiness, ledger, metrics, leaving }
+}
+
+/// The metrics of a process with these statistics, and of its traces where it makes some.
+fn told(statistics: Arc<StatisticsTable>, tracing: &Tracing) -> Metrics {
+    let metrics = Metrics::new(statistics);
+    match tracing.tracer.metrics() {
+        Some(traces) => metrics.with(traces),
+        None => metrics,
+    }
 }
 
 /// Everything on the calls' port, in front of `stages`.
@@ -71,9 +81,10 @@ fn door<S: Infer, D: Directory>(
     stages: S,
     ledger: Arc<Ledger>,
     readiness: &Readiness<D>,
+    tracing: Tracing,
 ) -> Arc<Front<S>> {
     let budget = ByteBudget::new(config.limits.message_bytes.get());
-    let calls = Calls::new(stages, rules(config), budget, ledger, readiness.phases.clone());
+    let calls = Calls::new(stages, rules(config), budget, ledger, readiness.phases.clone(), tracing);
     let control =
         OpenInferenceControl { readiness: readiness.clone(), allow_model_control: config.allow_model_control };
     let limit = config.limits.message_size.get();

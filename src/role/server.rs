@@ -7,10 +7,12 @@ use thiserror::Error;
 use tokio::sync::watch;
 
 use super::ports::{Addresses, Bound, Ports};
+use super::tracing::{FLUSH, tracing};
 use super::{Engines, ModelService, Parts, serve};
 use crate::config::Config;
 use crate::models::{Catalog, Repository, RepositoryError, Summary};
 use crate::observe::Ledger;
+use crate::observe::trace::{Counts, Tracer};
 
 /// Why a process did not start.
 #[derive(Debug, Error)]
@@ -63,6 +65,7 @@ pub struct Server {
     ledger: Arc<Ledger>,
     leaving: watch::Sender<bool>,
     ports: Ports,
+    tracer: Tracer,
 }
 
 impl Server {
@@ -76,11 +79,13 @@ impl Server {
         let repository = Repository::open(models)?;
         let bound = Bound::bind(config).await?;
         let addresses = bound.addresses;
-        let Parts { front, catalog, readiness, ledger, metrics, leaving } = serve(config, repository, engines);
+        let tracing = tracing(config, if config.load_report { "infergate-worker" } else { "infergate" })?;
+        let tracer = tracing.tracer.clone();
+        let Parts { front, catalog, readiness, ledger, metrics, leaving } = serve(config, repository, engines, tracing);
         let ports = bound.serve(front, readiness, metrics);
         let summary = catalog.load_all().await?;
         ports.ready();
-        Ok(Server { addresses, summary, catalog, ledger, leaving, ports })
+        Ok(Server { addresses, summary, catalog, ledger, leaving, ports, tracer })
     }
 
     /// The addresses that were bound.
@@ -103,10 +108,16 @@ impl Server {
         &self.ledger
     }
 
+    /// What became of the calls whose spans are exported; none where there is no collector.
+    pub fn traced(&self) -> Option<&Arc<Counts>> {
+        self.tracer.counts()
+    }
+
     /// Stops gently: says so, takes calls for as long as others need to notice, then lets what is in flight finish,
     /// and cuts off what is left after the grace.
     pub async fn drain(self) {
         let leaving = self.leaving;
         self.ports.drain(move || _ = leaving.send(true)).await;
+        self.tracer.flush(FLUSH).await;
     }
 }

@@ -18,6 +18,8 @@ pub mod protobuf;
 pub(crate) mod samples;
 #[cfg(test)]
 mod scramble;
+/// Where a call's time went in a worker.
+pub mod stages;
 /// Failures as gRPC statuses, and back.
 pub mod status;
 /// TensorFlow Serving's hot messages.

@@ -9,11 +9,12 @@ use infergate::wire::orca;
 use infergate::wire::proto::inference::{
     ModelInferRequest, ModelStatistics, ModelStatisticsRequest, RepositoryModelLoadRequest,
 };
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use tonic::Code;
 
 use crate::harness::{
-    Answer, FREE, Gate, INFER, Model, Pending, Raw, Serving, echoed, eventually, floats, framed, get, raw, tensor,
-    unframed, within,
+    Answer, Collector, FREE, Gate, INFER, Model, Pending, Raw, Serving, echoed, eventually, floats, framed, get, raw,
+    tensor, unframed, within,
 };
 
 /// `rows`, with one instance: rows of one float come back as they are, once the gate lets the run go on.
@@ -31,11 +32,17 @@ async fn worker(model: Model) -> Serving {
 
 /// A gateway in front of a worker that binds the calls of `rows` late, once it knows what there is.
 async fn gateway(worker: &Serving) -> (Gateway, Raw) {
+    gateway_with(worker, |_| ()).await
+}
+
+/// The same with another configuration.
+async fn gateway_with(worker: &Serving, configure: impl FnOnce(&mut Config)) -> (Gateway, Raw) {
     let port = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
     let mut config = Config { listen: port, admin: port, load_report: true, ..Config::default() };
     config.discovery.backends = serde_json::from_value(serde_json::json!([worker.grpc()])).unwrap();
     config.model = Some([("rows".to_owned(), ModelRules { binding: Binding::Late, ..Default::default() })].into());
     config.drain.announce = Period::ZERO;
+    configure(&mut config);
     let gateway = within(Gateway::start(&config)).await.unwrap();
     eventually("the model is known", async || gateway.roster().told().iter().any(|told| told.ready)).await;
     let raw = Raw::connect(gateway.addresses().grpc).await;
@@ -89,6 +96,41 @@ async fn statistics(worker: &Serving) -> ModelStatistics {
     let request = ModelStatisticsRequest { name: "rows".to_owned(), ..Default::default() };
     let answer = within(worker.oip().await.model_statistics(request)).await.unwrap();
     answer.into_inner().model_stats.remove(0)
+}
+
+#[tokio::test]
+async fn a_message_for_several_calls_is_one_hop_in_one_of_their_traces_and_linked_to_all() {
+    let mut gate = Gate::closed();
+    let (worker, collector) = (worker(rows(&gate)).await, Collector::grpc().await);
+    let (gateway, raw) = gateway_with(&worker, |config| {
+        config.tracing.endpoint = collector.endpoint();
+        config.tracing.ratio = Some(1.0);
+    })
+    .await;
+    let first = late(&gateway, &raw, &mut gate).await;
+    let mut waiting = Vec::new();
+    for value in [1.0, 2.0, 3.0] {
+        waiting.push(begun(&raw, &call(&[value])).await);
+        have_come(&raw).await;
+    }
+    gate.open();
+    assert_eq!(values(&first.answer().await.unwrap()), [0.0]);
+    for pending in waiting {
+        pending.answer().await.unwrap();
+    }
+    // Two alone, and those that had waited.
+    let spans = collector.calls(5).await;
+    let hops: Vec<_> =
+        spans.of(SpanKind::Client).into_iter().filter(|span| span.get("inference.picker").is_some()).collect();
+    assert_eq!(hops.len(), 3);
+    let joint = *hops.iter().find(|hop| hop.get("inference.batch.calls").is_some()).unwrap();
+    assert_eq!((joint.number("inference.batch.calls"), joint.links().len()), (3.0, 3));
+    let members = joint.links();
+    assert!(members.contains(&joint.inner.parent_span_id));
+    let servers = spans.of(SpanKind::Server);
+    assert_eq!(servers.iter().filter(|span| members.iter().any(|member| member == span.id())).count(), 3);
+    within(gateway.drain()).await;
+    worker.finish().await;
 }
 
 #[tokio::test]

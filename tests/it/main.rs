@@ -29,4 +29,5 @@ mod served;
 mod stream;
 mod tidy;
 mod tls;
+mod traces;
 mod triton_repository;

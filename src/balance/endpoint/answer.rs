@@ -1,5 +1,7 @@
 //! What came back for a call: the message put together, and the trailers.
 
+use std::time::Instant;
+
 use bytes::{Buf, Bytes, BytesMut};
 use http::HeaderMap;
 
@@ -12,6 +14,10 @@ pub struct Reply {
     pub message: Option<Bytes>,
     /// The trailers, or the headers where there was nothing else.
     pub trailers: HeaderMap,
+    /// When there was a connection for it.
+    pub connected: Instant,
+    /// When all of it was handed to that.
+    pub sent: Instant,
 }
 
 /// Puts the one message of an answer together from frames cut anywhere.

@@ -192,6 +192,11 @@ impl Owed {
         Owed { connection, since }
     }
 
+    /// Since when.
+    pub(super) fn since(&self) -> Instant {
+        self.since
+    }
+
     /// The answer has come.
     pub(super) fn settled(&self) {
         self.connection.shared.life.answered_in(now().saturating_duration_since(self.since));

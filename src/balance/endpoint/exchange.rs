@@ -1,6 +1,7 @@
 //! One call over one connection, and what its end means.
 
 use std::fmt;
+use std::time::Instant;
 
 use bytes::Bytes;
 use h2::client::ResponseFuture;
@@ -13,6 +14,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
 use super::Failed;
 use super::answer::{Assembly, Reply};
 use super::connection::Owed;
+use crate::balance::now;
 use crate::balance::retry::Ran;
 use crate::error::{Error, Kind};
 use crate::wire::GRPC;
@@ -42,11 +44,12 @@ pub(super) struct Exchange {
     response: ResponseFuture,
     _stream: SendStream<Bytes>,
     owed: Owed,
+    sent: Instant,
 }
 
 impl Exchange {
     pub(super) fn new(response: ResponseFuture, stream: SendStream<Bytes>, owed: Owed) -> Exchange {
-        Exchange { response, _stream: stream, owed }
+        Exchange { response, _stream: stream, owed, sent: now() }
     }
 
     /// Waits for the answer, of `limit` bytes at most.
@@ -64,7 +67,8 @@ impl Exchange {
         let trailers = body.trailers().await?;
         self.owed.settled();
         let message = assembly.finish().map_err(Lost::wrong)?;
-        Ok(Reply { message, trailers: trailers.unwrap_or(headers) })
+        let (trailers, connected) = (trailers.unwrap_or(headers), self.owed.since());
+        Ok(Reply { message, trailers, connected, sent: self.sent })
     }
 }
 

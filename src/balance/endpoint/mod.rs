@@ -84,6 +84,7 @@ pub struct Failed {
 pub struct Endpoint {
     address: SocketAddr,
     name: ByteString,
+    zone: Option<ByteString>,
     authority: Authority,
     scheme: Scheme,
     rules: Arc<Rules>,
@@ -135,6 +136,7 @@ impl Endpoint {
         Endpoint {
             address: backend.address,
             name: backend.name.clone(),
+            zone: backend.zone.clone(),
             authority: host.and_then(|host| Authority::try_from(host).ok()).unwrap_or(plain),
             scheme,
             rules,
@@ -155,6 +157,11 @@ impl Endpoint {
     /// What people call it.
     pub fn name(&self) -> &ByteString {
         &self.name
+    }
+
+    /// The zone that it was in when it was found, where that is known.
+    pub fn zone(&self) -> Option<&ByteString> {
+        self.zone.as_ref()
     }
 
     /// Notes whether it takes as many pings as it gets, which servers other than ours punish; until that is known it does

@@ -22,12 +22,12 @@ pub(super) async fn send(pool: Arc<Pool>, sent: Option<Sent>, batch: Batch) {
 }
 
 async fn answered(pool: &Pool, mut sent: Option<Sent>, request: &InferRequest, composition: Composition) -> Outcome {
-    stamp(&request.members, Stage::Queue);
+    let began = stamp(&request.members, Stage::Queue);
     let rows = rows_of(composition.rows);
-    let mut call = Outgoing::of(request, rows, pool.tactics());
+    let mut call = Outgoing::of(request, rows, pool.tactics(), "plan");
     // A second one of a whole batch would take the slot of another.
     call.hedges = false;
-    let mut response = pool.carry(&request.members, &call, &mut sent).await?;
+    let mut response = pool.carry(&request.members, &call, &mut sent, began).await?;
     response.execution.composition = composition;
     response.execution.members = request.members.len() as u32;
     Ok(Box::new(response))

@@ -93,6 +93,11 @@ impl Picker {
         Picker { policy, zones, slow_start, turn: Turn::default() }
     }
 
+    /// By which policy.
+    pub fn policy(&self) -> Policy {
+        self.policy
+    }
+
     /// The endpoint that gets a call of so many rows now: of `near`, unless what is left of `far` is enough better. Those
     /// that are `excluded`, as the call failed there before, or that do not admit calls are not picked; `None` where
     /// that is all.

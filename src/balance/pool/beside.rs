@@ -10,15 +10,13 @@ use futures_util::future::{BoxFuture, Either, select};
 use tokio::time::sleep_until;
 
 use super::{Pool, Tried};
-use crate::balance::attempt::Outgoing;
+use crate::balance::attempt::{Answer, Outgoing};
 use crate::balance::endpoint::Failed;
 use crate::balance::member::Sent;
 use crate::balance::now;
 use crate::balance::retry::{Next, Ran};
 use crate::error::{Error, Kind};
-use crate::infer::InferResponse;
-
-type Answer = Result<InferResponse, Failed>;
+use crate::infer::Why;
 
 /// An attempt that is under way.
 type Running<'a> = Pin<&'a mut (dyn Future<Output = Answer> + Send)>;
@@ -78,7 +76,7 @@ impl Pool {
         if self.tactics.hedging.may_send(left, predicted, &self.tactics.budget, now)
             && let Ok(other) = self.pick(tried, call.rows)
         {
-            return self.ask_beside(call, first, other, number, tried).await;
+            return self.ask_beside(call, first, other.because(Why::Hedge), number, tried).await;
         }
         match select(first, suspected).await {
             Either::Left((answer, _)) => answer,
@@ -101,7 +99,7 @@ impl Pool {
             Next::GiveUp(_) => None,
         };
         match other {
-            Some(other) => self.ask_beside(call, first, other, number, tried),
+            Some(other) => self.ask_beside(call, first, other.because(Why::Silence), number, tried),
             None => Box::pin(first),
         }
     }

@@ -14,7 +14,7 @@ use crate::balance::endpoint::Kept;
 use crate::balance::fixture::{MS, connected, floats, piped, request, rules, tactics};
 use crate::balance::load::{Binding, Load};
 use crate::balance::pick::Policy;
-use crate::infer::Parameters;
+use crate::infer::{Forms, Notes, Parameters, Trace, TraceContext, Work};
 use crate::wire::{oip, samples, status};
 
 /// When calls know that their endpoint seems dead: after its silence, and a third of the time for a ping.
@@ -155,6 +155,23 @@ async fn a_call_of_a_pure_model_at_an_endpoint_that_seems_dead_is_asked_of_anoth
     assert_eq!((rig.hedges(), again), (3, vec!["1".to_owned(); 3]));
     assert_eq!(rig.in_flight(), [0, 0], "those that were asked in vain are over too");
     assert_eq!(rig.pool.tactics.budget.left(now()), 100 + 6 / 5 - 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_attempts_of_a_call_are_noted_with_why_each_was_made_and_one_that_is_given_up_has_no_end() {
+    let rig = Rig::of(2, true).await;
+    rig.freeze();
+    let mut request = request(1);
+    let context = TraceContext { trace_id: 1, span_id: 1, sampled: true };
+    let (forms, notes) = (Forms::default(), Some(Notes::begin(None)));
+    let trace = Arc::new(Trace { context, state: None, baggage: None, forms, notes });
+    request.members[0].trace = Some(trace.clone());
+    rig.pool.clone().answer(request).await.unwrap();
+    let (works, _) = trace.notes.as_ref().unwrap().works();
+    let Work::Hop(hop) = &works[0] else { panic!("{works:?}") };
+    let told: Vec<_> = hop.attempts().iter().map(|attempt| (attempt.why, attempt.ended.is_some())).collect();
+    assert_eq!(told, [(Why::First, false), (Why::Silence, true)]);
+    assert_eq!((hop.picker, hop.attempts()[1].earlier), ("round-robin", 1));
 }
 
 #[tokio::test(start_paused = true)]

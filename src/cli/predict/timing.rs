@@ -9,8 +9,9 @@ use crate::cli::table::{bar, plain, table};
 /// The key of the server's breakdown among a call's trailers.
 pub const KEY: &str = "server-timing";
 
-/// The name of the sum in the server's breakdown.
+/// The names of the sum in the server's breakdown, and of what its stages do not account for.
 const TOTAL: &str = "total";
+const OTHER: &str = "other";
 
 /// A server's breakdown of one call, in milliseconds, stages in the order in which it gave them.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -20,12 +21,13 @@ pub struct ServerTiming {
 }
 
 impl ServerTiming {
-    /// Reads `receive;dur=0.012, execute;dur=0.150, total;dur=0.170`. What cannot be read is left out; nothing where
+    /// Reads `receive;dur=0.012, execute;dur=0.150, other;dur=0.008, total;dur=0.170`. What cannot be read is left out; nothing where
     /// nothing is left.
     pub fn parse(text: &str) -> Option<ServerTiming> {
         let mut stages: Vec<(String, f64)> = text.split(',').filter_map(entry).collect();
-        let total = stages.iter().position(|(name, _)| name == TOTAL).map(|at| stages.remove(at).1);
-        let sum = stages.iter().map(|(_, millis)| millis).sum();
+        let mut apart = |own| stages.iter().position(|(name, _)| name == own).map(|at| stages.remove(at).1);
+        let (total, other) = (apart(TOTAL), apart(OTHER));
+        let sum = stages.iter().map(|(_, millis)| millis).sum::<f64>() + other.unwrap_or_default();
         (total.is_some() || !stages.is_empty()).then(|| ServerTiming { stages, total: total.unwrap_or(sum) })
     }
 
@@ -144,7 +146,7 @@ fn rounded(millis: f64) -> Value {
 mod tests {
     use super::*;
 
-    const HEADER: &str = "receive;dur=0.100, queue;dur=0.300, execute;dur=0.500, total;dur=1.000";
+    const HEADER: &str = "receive;dur=0.100, queue;dur=0.300, execute;dur=0.500, other;dur=0.100, total;dur=1.000";
 
     #[test]
     fn stages_keep_their_order_and_the_total_stands_apart() {

@@ -13,7 +13,8 @@ use tokio::time::{sleep, timeout};
 
 use super::ports::{Addresses, Bound, Ports};
 use super::server::StartError;
-use super::{door, endpoint_rules};
+use super::tracing::{FLUSH, tracing};
+use super::{door, endpoint_rules, told};
 use crate::accept::{Page, Phases, Readiness};
 use crate::admit::{Deadline, InFlight, Limit};
 use crate::balance::pick::Policy;
@@ -21,7 +22,8 @@ use crate::balance::{Balanced, Dial, Roster, RosterRules, TlsFiles, Traits, over
 use crate::config::{Config, ModelRules, PickBy};
 use crate::discover::{self, Discovery, Settings, Source};
 use crate::infer::ModelName;
-use crate::observe::{Ledger, Metrics, StatisticsTable};
+use crate::observe::trace::{Counts, Tracer};
+use crate::observe::{Ledger, StatisticsTable};
 use crate::wire::origin;
 use directory::RosterDirectory;
 
@@ -41,6 +43,7 @@ pub struct Gateway {
     ports: Ports,
     /// Ends with the gateway.
     keeper: AbortOnDrop,
+    tracer: Tracer,
 }
 
 impl Gateway {
@@ -72,18 +75,20 @@ impl Gateway {
         let stages: Stages = Limit::new(in_flight, Deadline::new(Balanced::new(roster.clone())));
         let (ledger, phases) = (Arc::new(Ledger::default()), Phases::default());
         let readiness = Readiness { directory: RosterDirectory::new(roster.clone()), phases };
-        let front = door(config, stages, ledger.clone(), &readiness);
+        let tracing = tracing(config, "infergate-gateway")?;
+        let tracer = tracing.tracer.clone();
+        let metrics = Arc::new(told(statistics, &tracing).with(fleet));
+        let front = door(config, stages, ledger.clone(), &readiness, tracing);
         let listed = roster.clone();
         let page: Page = Arc::new(move || {
             let now = tokio::time::Instant::now().into_std();
             serde_json::json!({ "endpoints": listed.listing(now) })
         });
         let addresses = bound.addresses;
-        let metrics = Arc::new(Metrics::new(statistics).with(fleet));
         let _ = timeout(SETTLING, settled(&roster)).await;
         let ports = bound.with("/endpoints", page).serve(front, readiness, metrics);
         ports.ready();
-        Ok(Gateway { addresses, roster, ledger, ports, keeper })
+        Ok(Gateway { addresses, roster, ledger, ports, keeper, tracer })
     }
 
     /// The addresses that were bound.
@@ -101,10 +106,16 @@ impl Gateway {
         &self.ledger
     }
 
+    /// What became of the calls whose spans are exported; none where there is no collector.
+    pub fn traced(&self) -> Option<&Arc<Counts>> {
+        self.tracer.counts()
+    }
+
     /// Stops gently, as [`Server::drain`](super::Server::drain) does.
     pub async fn drain(self) {
         let _keeper = self.keeper;
         self.ports.drain(|| ()).await;
+        self.tracer.flush(FLUSH).await;
     }
 }
 

@@ -190,13 +190,19 @@ async fn what_callers_say_of_a_trace_and_of_earlier_attempts_is_passed_on_and_th
     let backend = Standing::of(&part).await;
     let fronting = Fronting::of(&[backend.address()]).await;
     let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-    let headers = [("traceparent", trace), ("authorization", "Bearer secret"), ("grpc-previous-rpc-attempts", "2")];
+    let headers = [
+        ("traceparent", trace),
+        ("tracestate", "vendor=7"),
+        ("baggage", "user=somebody"),
+        ("authorization", "Bearer secret"),
+        ("grpc-previous-rpc-attempts", "2"),
+    ];
     let answer = fronting.raw().await.call(INFER, &headers, framed(&echo(&[1.0]))).await;
     assert_eq!(answer.code(), Code::Ok);
     let taken = part.taken();
     let passed = &taken[0].headers;
-    assert_eq!(&passed["traceparent"].to_str().unwrap()[..36], &trace[..36]);
+    assert_eq!((passed["traceparent"].to_str().unwrap(), passed["tracestate"].to_str().unwrap()), (trace, "vendor=7"));
     assert_eq!(passed["grpc-previous-rpc-attempts"], "2");
-    assert!(!passed.contains_key("authorization"));
+    assert!(!passed.contains_key("authorization") && !passed.contains_key("baggage"));
     fronting.finish().await;
 }

@@ -1,6 +1,7 @@
 //! A gateway over real sockets, in front of workers of ours and of backends that do what a script says.
 
 mod answers;
+mod breakdown;
 mod encrypted;
 mod failing;
 mod leaving;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use infergate::balance::Roster;
 use infergate::config::{Config, Period};
+use infergate::observe::trace::Counts;
 use infergate::observe::{Ledger, Totals};
 use infergate::role::{Addresses, Gateway, StartError};
 use serde_json::Value;
@@ -24,6 +25,7 @@ pub struct Fronting {
     gateway: Option<Gateway>,
     addresses: Addresses,
     ledger: Arc<Ledger>,
+    traced: Option<Arc<Counts>>,
     is_finished: bool,
 }
 
@@ -53,8 +55,8 @@ impl Fronting {
         config.balance.survey_interval = Period::millis(500);
         configure(&mut config);
         let gateway = within(Gateway::start(&config)).await?;
-        let (addresses, ledger) = (gateway.addresses(), gateway.ledger().clone());
-        Ok(Fronting { gateway: Some(gateway), addresses, ledger, is_finished: false })
+        let (addresses, ledger, traced) = (gateway.addresses(), gateway.ledger().clone(), gateway.traced().cloned());
+        Ok(Fronting { gateway: Some(gateway), addresses, ledger, traced, is_finished: false })
     }
 
     /// Waits until so many backends are connected, and have said what they serve and what it is like.
@@ -121,6 +123,11 @@ impl Fronting {
     /// A new connection for HTTP/2 by hand.
     pub async fn raw(&self) -> Raw {
         Raw::connect(self.grpc()).await
+    }
+
+    /// What became of the calls whose spans are exported.
+    pub fn traced(&self) -> &Arc<Counts> {
+        self.traced.as_ref().expect("it has a collector")
     }
 
     /// Calls by their end.

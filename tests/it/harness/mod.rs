@@ -8,6 +8,8 @@
 
 mod authority;
 mod backend;
+mod breakdown;
+mod collector;
 mod frames;
 mod fronting;
 mod gate;
@@ -21,6 +23,8 @@ mod wait;
 
 pub use authority::{Authority, Signed};
 pub use backend::{Deed, Part, Taken};
+pub use breakdown::Breakdown;
+pub use collector::{Collector, Span, Spans};
 pub use frames::{END_STREAM, Frame, Wire, kind};
 pub use fronting::{Fronting, Standing};
 pub use gate::Gate;

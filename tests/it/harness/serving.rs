@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use infergate::config::{Config, Period};
+use infergate::observe::trace::Counts;
 use infergate::observe::{Ledger, Totals};
 use infergate::role::{Addresses, Engines, Server, StartError};
 use infergate::wire::proto::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
@@ -14,6 +15,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use super::message::{echo, echoed};
 use super::model::{Model, engines};
+use super::page::get;
 use super::raw::Raw;
 use super::wait::{eventually, within};
 
@@ -26,6 +28,7 @@ pub struct Serving {
     server: Option<Server>,
     addresses: Addresses,
     ledger: Arc<Ledger>,
+    traced: Option<Arc<Counts>>,
     folder: TempDir,
     is_finished: bool,
 }
@@ -72,8 +75,8 @@ impl Serving {
         config.drain.announce = Period::ZERO;
         configure(&mut config);
         let server = within(Server::start(&config, engines)).await?;
-        let (addresses, ledger) = (server.addresses(), server.ledger().clone());
-        Ok(Serving { server: Some(server), addresses, ledger, folder, is_finished: false })
+        let (addresses, ledger, traced) = (server.addresses(), server.ledger().clone(), server.traced().cloned());
+        Ok(Serving { server: Some(server), addresses, ledger, traced, folder, is_finished: false })
     }
 
     /// Where calls are taken.
@@ -106,6 +109,21 @@ impl Serving {
     /// A new connection for HTTP/2 by hand.
     pub async fn raw(&self) -> Raw {
         Raw::connect(self.grpc()).await
+    }
+
+    /// What became of the calls whose spans are exported.
+    pub fn traced(&self) -> &Arc<Counts> {
+        self.traced.as_ref().expect("it has a collector")
+    }
+
+    /// Whether it makes no spans.
+    pub fn is_untraced(&self) -> bool {
+        self.traced.is_none()
+    }
+
+    /// What it tells of itself.
+    pub async fn metrics(&self) -> String {
+        get(self.admin(), "/metrics").await.1
     }
 
     /// Calls by their end.

@@ -1,14 +1,13 @@
-//! `traceparent` of the W3C's Trace Context: a call's place in a distributed trace, as its headers say it.
+//! `traceparent` of the W3C's Trace Context.
 
-use http::{HeaderName, HeaderValue};
+use http::HeaderValue;
 
+use super::hex::{hex, put_hex};
+use super::never_indexed;
 use crate::infer::TraceContext;
 
-/// The header's name.
-pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-
 /// Reads one of version 00, or of a later one as far as that is the same. Anything else is no trace.
-pub fn read(value: &[u8]) -> Option<TraceContext> {
+pub(super) fn read(value: &[u8]) -> Option<TraceContext> {
     let text = std::str::from_utf8(value).ok()?;
     let mut fields = text.splitn(4, '-');
     let (version, trace, span, rest) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
@@ -20,30 +19,13 @@ pub fn read(value: &[u8]) -> Option<TraceContext> {
     valid.then_some(TraceContext { trace_id, span_id: span_id as u64, sampled: flags & 1 == 1 })
 }
 
-/// Exactly `digits` lower-case hexadecimal digits.
-fn hex(text: &str, digits: usize) -> Option<u128> {
-    let plain = text.len() == digits && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    if plain { u128::from_str_radix(text, 16).ok() } else { None }
-}
-
 /// The header of a call in this place, whose `span_id` is the span that calls.
-pub fn traceparent(trace: &TraceContext) -> HeaderValue {
+pub(super) fn traceparent(trace: &TraceContext) -> HeaderValue {
     let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
     put_hex(&mut text[3..35], trace.trace_id);
     put_hex(&mut text[36..52], trace.span_id.into());
     put_hex(&mut text[53..55], trace.sampled.into());
-    let mut value = HeaderValue::from_bytes(&text).expect("digits and dashes make a header value");
-    // No value comes twice, so that none should push others out of the connection's table of headers.
-    value.set_sensitive(true);
-    value
-}
-
-/// The lowest digits of a number, as many as there is room for.
-fn put_hex(out: &mut [u8], mut number: u128) {
-    for digit in out.iter_mut().rev() {
-        *digit = b"0123456789abcdef"[(number & 0xf) as usize];
-        number >>= 4;
-    }
+    never_indexed(&text)
 }
 
 #[cfg(test)]

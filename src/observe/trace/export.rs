@@ -1,0 +1,156 @@
+//! Calls that are kept, on their way to a collector: a bounded queue, and a task that empties it. A collector that is slow
+//! or dead costs calls nothing; what it does not take is dropped and counted.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use opentelemetry_sdk::trace::SpanExporter;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::counts::{Counts, Dropped};
+use super::spans::{Anchor, Ended, spans};
+
+/// Calls whose spans go out in one message at most.
+const MOST: usize = 128;
+
+/// How long a call waits for others to go out with.
+const GATHER: Duration = Duration::from_millis(200);
+
+/// A call that is kept: it counts as dropped unless it is exported.
+struct Waiting {
+    ended: Ended,
+    fate: Fate,
+}
+
+/// What becomes of it, counted when that is known, which is when this is dropped.
+struct Fate {
+    counts: Arc<Counts>,
+    /// None once it is exported.
+    dropped: Option<Dropped>,
+}
+
+impl Drop for Fate {
+    fn drop(&mut self) {
+        match self.dropped {
+            None => self.counts.export(),
+            Some(why) => self.counts.lose(why),
+        }
+    }
+}
+
+/// The queue, and the task behind it. When it is dropped the task sends what waits and ends.
+pub(super) struct Queue {
+    sender: mpsc::Sender<Waiting>,
+    counts: Arc<Counts>,
+    is_closing: watch::Sender<bool>,
+    task: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Queue {
+    /// A queue of so many calls in front of `exporter`. Runs on the runtime that it is called in.
+    pub(super) fn start<E: SpanExporter + 'static>(exporter: E, calls: usize) -> Queue {
+        let (sender, waiting) = mpsc::channel(calls.max(1));
+        let is_closing = watch::Sender::new(false);
+        let counts = Arc::<Counts>::default();
+        let exporting =
+            Exporting { exporter, counts: counts.clone(), is_closing: is_closing.subscribe(), fails: false };
+        let task = Mutex::new(Some(tokio::spawn(exporting.run(waiting))));
+        Queue { sender, counts, is_closing, task }
+    }
+
+    pub(super) fn counts(&self) -> &Arc<Counts> {
+        &self.counts
+    }
+
+    /// Has a call exported, or drops it at once.
+    pub(super) fn put(&self, ended: Ended) {
+        self.counts.keep();
+        let fate = Fate { counts: self.counts.clone(), dropped: Some(Dropped::Shutdown) };
+        if let Err(TrySendError::Full(mut refused)) = self.sender.try_send(Waiting { ended, fate }) {
+            refused.fate.dropped = Some(Dropped::QueueFull);
+        }
+    }
+
+    /// Exports what waits, and nothing after that; what is not taken within that time is dropped.
+    pub(super) async fn flush(&self, within: Duration) {
+        self.is_closing.send_replace(true);
+        let task = self.task.lock().expect("nothing panics while a task is taken").take();
+        if let Some(mut task) = task
+            && timeout(within, &mut task).await.is_err()
+        {
+            task.abort();
+            // What it held is counted once it is gone.
+            let _ = task.await;
+        }
+    }
+}
+
+struct Exporting<E> {
+    exporter: E,
+    counts: Arc<Counts>,
+    is_closing: watch::Receiver<bool>,
+    /// Whether the last export failed.
+    fails: bool,
+}
+
+impl<E: SpanExporter> Exporting<E> {
+    async fn run(mut self, mut waiting: mpsc::Receiver<Waiting>) {
+        loop {
+            let mut calls = Vec::with_capacity(MOST);
+            self.gather(&mut waiting, &mut calls).await;
+            if calls.is_empty() {
+                return;
+            }
+            self.export(calls).await;
+        }
+    }
+
+    /// Waits for a call, and a moment for others. None comes only where there will never be one.
+    async fn gather(&mut self, waiting: &mut mpsc::Receiver<Waiting>, calls: &mut Vec<Waiting>) {
+        let mut until = None;
+        while calls.len() < MOST {
+            let room = MOST - calls.len();
+            tokio::select! {
+                biased;
+                () = closing(&mut self.is_closing), if !waiting.is_closed() => waiting.close(),
+                count = waiting.recv_many(calls, room) => match count {
+                    0 => return,
+                    _ => _ = until.get_or_insert_with(|| Instant::now() + GATHER),
+                },
+                () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => return,
+            }
+        }
+    }
+
+    async fn export(&mut self, mut calls: Vec<Waiting>) {
+        let anchor = Anchor::now();
+        let spans: Vec<_> = calls.iter().flat_map(|call| spans(&call.ended, anchor)).collect();
+        let count = spans.len();
+        // Until the answer is there: should the task be ended meanwhile, they count as dropped by that.
+        let result = self.exporter.export(spans).await;
+        let fate = if result.is_ok() { None } else { Some(Dropped::Failed) };
+        if result.is_ok() {
+            self.counts.export_spans(count);
+        }
+        calls.iter_mut().for_each(|call| call.fate.dropped = fate);
+        match result {
+            Err(error) if !self.fails => tracing::warn!(%error, "spans cannot be exported"),
+            Ok(()) if self.fails => tracing::info!("spans are exported again"),
+            _ => {}
+        }
+        self.fails = fate.is_some();
+    }
+}
+
+/// Waits until the queue is being closed. One that was dropped is not: then what waits is sent, and that ends the task.
+async fn closing(is_closing: &mut watch::Receiver<bool>) {
+    if is_closing.wait_for(|closing| *closing).await.is_err() {
+        std::future::pending().await
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,34 @@
+//! A batch's run: one span, linked to each call that was in it.
+
+use opentelemetry::trace::SpanKind;
+
+use super::call::id_of;
+use super::canvas::{Canvas, Place};
+use crate::infer::Run;
+use crate::observe::trace::names;
+
+/// Draws a run, where no other of its calls did.
+pub(super) fn draw(canvas: &mut Canvas<'_>, run: &Run) {
+    // Asked before whether it is to be told, so that its place is settled for all.
+    let home = run.joint.home_for(canvas.own());
+    if !run.joint.is_to_be_told() {
+        return;
+    }
+    let place = Place { trace_id: home.trace_id, parent: Some(home.span_id) };
+    let times = (run.taken, run.executed);
+    let mut span = canvas.span("batch", SpanKind::Internal, run.joint.span_id(), place, times);
+    let composition = &run.composition;
+    span.set(names::BATCH_SPAN, id_of(&run.joint))
+        .set(names::BATCH_SIZE, composition.rows as i64)
+        .set(names::BATCH_CALLS, run.joint.calls() as i64)
+        .set(names::BATCH_BUCKET, run.shape.clone())
+        .set(names::BATCH_PADDING, composition.padding as i64)
+        .set(names::BATCH_CLOSED, composition.closed.name())
+        .set(names::DEVICE, run.device.to_string())
+        .seconds(names::MERGE_DURATION, run.merged - run.taken)
+        .seconds(names::EXECUTE_DURATION, run.executed - run.merged)
+        .link(run.joint.members());
+    if let Some(failure) = &run.failure {
+        span.fail(failure.kind().name(), failure.message());
+    }
+}

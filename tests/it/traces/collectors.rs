@@ -1,0 +1,121 @@
+//! Collectors that take spans, and those that do not.
+
+use std::net::Ipv4Addr;
+
+use infergate::config::{Config, ExportProtocol};
+use infergate::observe::trace::Dropped;
+use tokio::net::TcpListener;
+use tonic::Code;
+
+use super::{all_to, dropped};
+use crate::harness::{Authority, Collector, INFER, Model, Serving, echo, eventually, framed, within};
+
+async fn calls(serving: &Serving, count: usize) {
+    let raw = serving.raw().await;
+    for _ in 0..count {
+        assert_eq!(raw.call(INFER, &[], framed(&echo(&[1.0]))).await.code(), Code::Ok);
+    }
+}
+
+#[tokio::test]
+async fn spans_are_sent_over_http_as_well() {
+    let collector = Collector::http().await;
+    let to = all_to(&collector);
+    let configure = |config: &mut Config| {
+        to(config);
+        config.tracing.protocol = Some(ExportProtocol::Http);
+    };
+    let serving = Serving::with([Model::echo()], configure).await;
+    calls(&serving, 3).await;
+    let spans = collector.calls(3).await;
+    assert!(spans.0.iter().all(|span| span.service == "infergate"));
+    assert_eq!(spans.roots().len(), 3);
+    serving.finish().await;
+}
+
+#[tokio::test]
+async fn spans_are_sent_within_tls_to_who_is_known_and_to_nobody_else() {
+    let authority = Authority::new();
+    let collector = Collector::encrypted(&authority.sign("collector")).await;
+    let start = async |ca| {
+        let to = all_to(&collector);
+        Serving::with([Model::echo()], |config| {
+            to(config);
+            config.tracing.ca = Some(ca);
+        })
+        .await
+    };
+    let stranger = start(Authority::new().certificate()).await;
+    calls(&stranger, 1).await;
+    let counts = stranger.traced().clone();
+    eventually("it is counted", async || dropped(&counts) == 1).await;
+    let known = start(authority.certificate()).await;
+    calls(&known, 1).await;
+    assert_eq!(collector.calls(1).await.roots().len(), 1);
+    stranger.finish().await;
+    known.finish().await;
+}
+
+#[tokio::test]
+async fn a_collector_that_stalls_costs_calls_nothing_and_what_it_does_not_take_is_counted() {
+    let collector = Collector::grpc().await;
+    collector.stall();
+    let to = all_to(&collector);
+    let configure = |config: &mut Config| {
+        to(config);
+        config.tracing.queue = 8;
+    };
+    let mut serving = Serving::with([Model::echo()], configure).await;
+    let counts = serving.traced().clone();
+    calls(&serving, 400).await;
+    // What is in the queue and what is in the one message that was sent may still be waiting.
+    assert_eq!(counts.kept(), 400);
+    assert!(counts.dropped(Dropped::QueueFull) >= 400 - 8 - 2 * 128, "{counts:?}");
+    let drained = serving.drain();
+    within(drained).await.unwrap();
+    assert_eq!(counts.exported(), 0);
+    assert_eq!(dropped(&counts), 400, "{counts:?}");
+    assert!(counts.dropped(Dropped::Shutdown) > 0, "{counts:?}");
+    serving.finish().await;
+}
+
+#[tokio::test]
+async fn a_collector_that_is_not_there_costs_calls_nothing_and_every_span_is_counted() {
+    let nobody = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap().local_addr().unwrap();
+    let configure = |config: &mut Config| {
+        config.tracing.endpoint = Some(format!("http://{nobody}"));
+        config.tracing.ratio = Some(1.0);
+    };
+    let serving = Serving::with([Model::echo()], configure).await;
+    calls(&serving, 20).await;
+    let counts = serving.traced().clone();
+    eventually("each is counted", async || dropped(&counts) == 20).await;
+    assert_eq!((counts.kept(), counts.exported()), (20, 0));
+    let told = serving.metrics().await;
+    for line in ["tracing_calls_kept_total 20", "tracing_calls_exported_total 0"] {
+        assert!(told.lines().any(|told| told == line), "{line} is not in\n{told}");
+    }
+    serving.finish().await;
+}
+
+#[tokio::test]
+async fn what_waits_is_sent_when_the_process_ends() {
+    let collector = Collector::grpc().await;
+    let mut serving = Serving::with([Model::echo()], all_to(&collector)).await;
+    let counts = serving.traced().clone();
+    calls(&serving, 10).await;
+    let drained = serving.drain();
+    within(drained).await.unwrap();
+    assert_eq!((counts.kept(), counts.exported(), dropped(&counts)), (10, 10, 0));
+    assert_eq!(collector.spans().roots().len(), 10);
+    serving.finish().await;
+}
+
+#[tokio::test]
+async fn without_a_collector_nothing_is_begun_and_what_callers_say_is_passed_on() {
+    let serving = Serving::of([Model::echo()]).await;
+    calls(&serving, 1).await;
+    assert!(serving.is_untraced());
+    assert!(!serving.metrics().await.contains("tracing_"));
+    serving.finish().await;
+}
