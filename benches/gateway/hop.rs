@@ -1,17 +1,112 @@
 //! How often the way from the gateway to the worker is paid: once per call, or once per batch where the gateway makes
-//! batches.
+//! batches. A worker with ONNX Runtime, and a gateway for each way of binding calls to it.
 
 use std::time::Duration;
 
-use crate::rig::load::together;
-use crate::sides::Sides;
+use bytes::Bytes;
+use http::uri::PathAndQuery;
+use infergate::wire::proto::inference::model_infer_request::InferInputTensor;
+use infergate::wire::proto::inference::{ModelInferRequest, ModelStatisticsRequest, ModelStatisticsResponse};
+use prost::Message;
 
-const IN_FLIGHT: usize = 32;
+use crate::rig::cores::Cores;
+use crate::rig::load::{Target, together};
+use crate::rig::process::Process;
+use crate::sides::until_it_answers;
 
-pub async fn show(sides: &Sides) {
-    let target = sides.all[1].target(crate::message(256)).await;
-    let before = sides.calls_at_the_worker().await;
-    let calls = together(&target, IN_FLIGHT, Duration::from_millis(200)).await.len() as f64;
-    let hops = (sides.calls_at_the_worker().await - before) as f64;
-    println!("calls at the worker per call at the gateway, {IN_FLIGHT} in flight: {:.3}", hops / calls);
+const MODELS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/models");
+const MODEL: &str = "mlp";
+const WIDTH: i64 = 512;
+const STATISTICS: &str = "/inference.GRPCInferenceService/ModelStatistics";
+const IN_FLIGHT: [usize; 5] = [1, 8, 32, 64, 128];
+/// Of each pair of rounds, one by each gateway.
+const ROUNDS: usize = 4;
+
+/// What calls came to over one gateway.
+#[derive(Default, Clone, Copy)]
+struct Paid {
+    calls: f64,
+    hops: f64,
+    seconds: f64,
+    /// CPU seconds of the gateway and of the worker.
+    gateway: f64,
+    worker: f64,
+}
+
+pub async fn show(cores: Cores, time: Duration) {
+    let worker = Process::infergate_on(cores.behind, &["worker", "--models", MODELS, "--set", "log.level=warn"]).await;
+    let mut gateways = Vec::new();
+    for binding in ["early", "late"] {
+        let set = format!("model.{MODEL}.binding={binding}");
+        let arguments = ["gateway", "--backend", &worker.address, "--set", &set, "--set", "log.level=warn"];
+        let gateway = Process::infergate_on(cores.measured, &arguments).await;
+        let target = Target::model_infer(&gateway, message()).await;
+        until_it_answers(&target).await;
+        gateways.push((binding, gateway, target));
+    }
+    let asking = Target::model_infer(&worker, Bytes::new()).await;
+    println!("a batch pays for the way to the worker once, where the gateway makes it ({MODEL}, ONNX Runtime):");
+    for in_flight in IN_FLIGHT {
+        let mut paid = [Paid::default(); 2];
+        for _ in 0..ROUNDS {
+            for ((_, gateway, target), paid) in gateways.iter().zip(&mut paid) {
+                round(target, gateway, &worker, &asking, in_flight, time, paid).await;
+            }
+        }
+        for ((binding, ..), Paid { calls, hops, seconds, gateway, worker }) in gateways.iter().zip(paid) {
+            let (gateway, worker) = (gateway * 1e6 / calls, worker * 1e6 / calls);
+            println!(
+                "  {binding:<5} at {in_flight:>3}  {:>6.0} calls/s  {:.3} hops a call  CPU a call {gateway:>5.1} us of the \
+                 gateway, {worker:>6.1} us of the worker",
+                calls / seconds,
+                hops / calls
+            );
+        }
+    }
+}
+
+async fn round(
+    target: &Target,
+    gateway: &Process,
+    worker: &Process,
+    asking: &Target,
+    in_flight: usize,
+    time: Duration,
+    paid: &mut Paid,
+) {
+    let spent = || (gateway.cpu().as_secs_f64(), worker.cpu().as_secs_f64());
+    let (before, hops, began) = (spent(), answered(asking).await, std::time::Instant::now());
+    paid.calls += together(target, in_flight, time).await.len() as f64;
+    paid.seconds += began.elapsed().as_secs_f64();
+    let after = spent();
+    paid.hops += answered(asking).await - hops;
+    paid.gateway += after.0 - before.0;
+    paid.worker += after.1 - before.1;
+}
+
+/// Calls that the worker has answered.
+async fn answered(asking: &Target) -> f64 {
+    let request = ModelStatisticsRequest { name: MODEL.into(), ..Default::default() };
+    let path = PathAndQuery::from_static(STATISTICS);
+    let told = asking.send(0, path, request.encode_to_vec().into(), None).await.expect("its statistics");
+    let told = ModelStatisticsResponse::decode(told).expect("statistics");
+    let success = |model: &infergate::wire::proto::inference::ModelStatistics| {
+        model.inference_stats.as_ref()?.success.as_ref().map(|success| success.count)
+    };
+    told.model_stats.iter().filter_map(success).sum::<u64>() as f64
+}
+
+/// A call of one row.
+fn message() -> Bytes {
+    let mut random = fastrand::Rng::with_seed(7);
+    let input =
+        InferInputTensor { name: "x".into(), datatype: "FP32".into(), shape: vec![1, WIDTH], ..Default::default() };
+    let data: Vec<u8> = (0..WIDTH).flat_map(|_| random.f32().to_le_bytes()).collect();
+    let request = ModelInferRequest {
+        model_name: MODEL.into(),
+        inputs: vec![input],
+        raw_input_contents: vec![data.into()],
+        ..Default::default()
+    };
+    request.encode_to_vec().into()
 }

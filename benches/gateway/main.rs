@@ -114,8 +114,9 @@ async fn compare(cases: Vec<Case>, effort: Effort, profiled: bool) {
         let rounds = rounds::run(&sides, case, effort.for_case(case)).await;
         report::case(case, &sides, &rounds);
     }
-    hop::show(&sides).await;
     if profiled {
         profile::show(&sides).await;
     }
+    drop(sides);
+    hop::show(cores, effort.time).await;
 }

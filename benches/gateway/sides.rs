@@ -4,13 +4,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::uri::PathAndQuery;
 use tempfile::TempDir;
 
 use crate::rig::cores::{Core, Cores};
 use crate::rig::load::Target;
 use crate::rig::process::Process;
-use crate::stub::COUNT;
 
 const NGINX: &str = include_str!("../peers/nginx.conf");
 const HAPROXY: &str = include_str!("../peers/haproxy.cfg");
@@ -59,28 +57,24 @@ impl Sides {
         }
         sides
     }
-
-    /// How many calls the worker has had.
-    pub async fn calls_at_the_worker(&self) -> u64 {
-        let target = self.all[0].target(Bytes::new()).await;
-        let told = target.send(0, PathAndQuery::from_static(COUNT), Bytes::new(), None).await.expect("a count");
-        std::str::from_utf8(&told).ok().and_then(|told| told.parse().ok()).expect("a number")
-    }
 }
 
 async fn gateway(core: Core, worker: &str) -> Process {
     // As many calls of the largest size as are in flight must fit: the others have no such bound.
     let roomy = ["--set", "limits.message_bytes=8GiB", "--set", "log.level=warn"];
     let process = Process::infergate_on(core, &[&["gateway", "--backend", worker][..], &roomy].concat()).await;
-    // It listens before it knows what the worker serves.
-    let target = Target::model_infer(&process, crate::message(256)).await;
+    until_it_answers(&Target::model_infer(&process, crate::message(256)).await).await;
+    process
+}
+
+/// A gateway listens before it knows what its worker serves.
+pub async fn until_it_answers(target: &Target) {
     for _ in 0..100 {
         if target.attempt().await.is_ok() {
-            break;
+            return;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    process
 }
 
 /// A proxy that others make.

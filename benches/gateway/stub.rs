@@ -3,7 +3,6 @@
 
 use std::collections::HashMap;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use bytes::{Bytes, BytesMut};
 use h2::server::SendResponse;
@@ -19,15 +18,11 @@ use crate::MODEL;
 use crate::rig::client::{PREFIX, framed};
 use crate::rig::{CONNECTION_WINDOW, MAX_FRAME, WINDOW};
 
-/// The method that tells how many calls there were, as text.
-pub const COUNT: &str = "/stub.Stub/Count";
-
 /// Calls of one connection that may be under way: one for each caller that there is.
 const STREAMS: u32 = 1024;
 
 /// What all connections share.
 struct Stub {
-    calls: AtomicU64,
     /// By the length of the call's message.
     answers: Mutex<HashMap<usize, Bytes>>,
     head: Response<()>,
@@ -40,7 +35,7 @@ pub async fn serve() {
     println!("listening grpc={}", listener.local_addr().expect("its address"));
     let head = Response::builder().header("content-type", "application/grpc").body(()).expect("a head");
     let trailers = HeaderMap::from_iter([("grpc-status".parse().expect("a name"), HeaderValue::from_static("0"))]);
-    let stub = Stub { calls: AtomicU64::new(0), answers: Mutex::default(), head, trailers };
+    let stub = Stub { answers: Mutex::default(), head, trailers };
     let stub: &'static Stub = Box::leak(Box::new(stub));
     while let Ok((stream, _)) = listener.accept().await {
         tokio::spawn(connection(stream, stub));
@@ -68,12 +63,8 @@ impl Stub {
     async fn call(&self, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) -> Result<(), h2::Error> {
         let (head, body) = request.into_parts();
         let answer = match head.uri.path() {
-            "/inference.GRPCInferenceService/ModelInfer" => {
-                self.calls.fetch_add(1, Relaxed);
-                self.answer(body).await?
-            }
+            "/inference.GRPCInferenceService/ModelInfer" => self.answer(body).await?,
             "/inference.GRPCInferenceService/RepositoryIndex" => index(),
-            COUNT => framed(self.calls.load(Relaxed).to_string().as_bytes()),
             _ => {
                 let head = Response::builder().header("content-type", "application/grpc").header("grpc-status", 12);
                 respond.send_response(head.body(()).expect("a head"), true)?;

@@ -29,14 +29,18 @@ impl Load {
         // it sends what the next run has room for.
         let alone = self.gateways.load(Relaxed) <= 1;
         let open = if alone { free_in <= ahead } else { room > 0 };
+        // One batch runs at each instance and one is on its way. Where the way takes longer than a run, an endpoint looks
+        // idle as soon as something was sent there, and calls would go one by one; what is full wins nothing by waiting.
+        let is_supplied = self.calls() > self.instances.load(Relaxed);
         let opens_in = if alone && free_in > ahead { free_in - ahead } else { free_in };
         Seat {
             free_in,
             line,
             penalty: self.failing.at(at),
             room: if open { room } else { 0 },
-            only_full: alone && free_in > 0.0,
-            opens_in: Some(opens_in.max(AGAIN)),
+            only_full: is_supplied || (alone && free_in > 0.0),
+            // An answer opens it earlier than time does.
+            opens_in: (!is_supplied).then(|| opens_in.max(AGAIN)),
         }
     }
 

@@ -238,6 +238,23 @@ fn an_idle_endpoint_has_an_open_seat_and_a_busy_one_opens_as_its_run_ends() {
 }
 
 #[test]
+fn behind_a_long_way_an_endpoint_gets_one_batch_to_run_one_on_its_way_and_then_full_ones_only() {
+    // A call was under way for 100 ms, of which it ran for 5: whatever is sent has run long before the next arrives.
+    let endpoint = Endpoint::new(Binding::Late).reported(0, 100, &report(0));
+    let seat = |millis| endpoint.load.seat(false, endpoint.at(millis));
+    let is_open = |millis| seat(millis).room > 0 && !seat(millis).only_full;
+    assert!(is_open(200));
+    let runs = endpoint.load.start(1, endpoint.at(200));
+    assert!(is_open(210), "what is sent now arrives when that is over");
+    let arrives = endpoint.load.start(1, endpoint.at(210));
+    assert!(seat(220).room > 0 && seat(220).only_full);
+    assert_eq!(seat(220).opens_in, None, "an answer opens it");
+    endpoint.load.end(runs, Outcome::Answered(None), endpoint.at(300));
+    assert!(is_open(300));
+    endpoint.load.end(arrives, Outcome::Answered(None), endpoint.at(310));
+}
+
+#[test]
 fn among_several_gateways_a_seat_has_the_room_that_the_next_run_has() {
     let endpoint = Endpoint::new(Binding::Late).reported(0, 5, &LoadReport { gateways: 3, ..report(8 + 5) });
     assert_eq!(endpoint.load.seat(false, endpoint.at(5)).room, 3);

@@ -65,8 +65,6 @@ impl Gateway {
         let sources = sources(config)?;
         let statistics = Arc::new(StatisticsTable::default());
         let rules = roster_rules(config, dial, statistics.clone())?;
-        let tracing = tracing(config, "infergate-gateway")?;
-        let tracer = tracing.tracer.clone();
         let bound = Bound::bind(config).await?;
         let discovery = discover::start(sources, settings(config))?;
         let roster = Roster::new(rules);
@@ -77,6 +75,8 @@ impl Gateway {
         let stages: Stages = Limit::new(in_flight, Deadline::new(Balanced::new(roster.clone())));
         let (ledger, phases) = (Arc::new(Ledger::default()), Phases::default());
         let readiness = Readiness { directory: RosterDirectory::new(roster.clone()), phases };
+        let tracing = tracing(config, "infergate-gateway")?;
+        let tracer = tracing.tracer.clone();
         let metrics = Arc::new(told(statistics, &tracing).with(fleet));
         let front = door(config, stages, ledger.clone(), &readiness, tracing);
         let listed = roster.clone();
