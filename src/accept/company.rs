@@ -61,6 +61,8 @@ impl<C: Future> Future for Company<C> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<C::Output> {
         let this = self.project();
         if let Poll::Ready(end) = this.connection.poll(cx) {
+            // Those that came in this very turn: each may hold the intake that holds it.
+            drop(this.intake.take());
             return Poll::Ready(end);
         }
         this.calls.extend(this.intake.take());
@@ -128,6 +130,21 @@ mod tests {
         assert_eq!((begun.load(Relaxed), company.calls.len()), (3, 0));
         end.send(()).unwrap();
         assert!(turn(&mut company).is_ready());
+    }
+
+    #[test]
+    fn a_call_that_came_in_the_turn_in_which_the_connection_ends_is_dropped_although_it_holds_its_intake() {
+        let held = Arc::new(());
+        let (mut company, end) = company(Vec::new());
+        let (holds, intake) = (held.clone(), company.intake.clone());
+        company.connection.calls.push(Box::pin(async move {
+            let _held = (holds, intake);
+            std::future::pending::<()>().await;
+        }));
+        end.send(()).unwrap();
+        assert!(turn(&mut company).is_ready());
+        drop(company);
+        assert_eq!(Arc::strong_count(&held), 1);
     }
 
     #[test]
