@@ -23,7 +23,7 @@ mod tls;
 mod tracing;
 mod unserved;
 
-pub use admin::{Admin, Page};
+pub use admin::{Admin, Concerns, Page, Shown};
 pub use budget::ByteBudget;
 pub use calls::{Calls, Rules};
 pub use control::{

@@ -2,6 +2,7 @@
 //! outweighing the earlier. It never guesses: a wrong key, type or value is an error that says where it stands, what
 //! was found and what is allowed, and every mistake is reported at once.
 
+mod effective;
 mod example;
 pub(crate) mod keys;
 mod layer;
@@ -21,6 +22,7 @@ use figment::Figment;
 use figment::providers::Serialized;
 use serde::Serialize;
 
+pub use effective::Effective;
 pub use keys::{Key, Section, Setting};
 pub use layer::Overrides;
 pub use list::List;
@@ -275,25 +277,7 @@ impl Config {
         env: impl Iterator<Item = (String, String)>,
         flags: Overrides,
     ) -> Result<Config, ConfigError> {
-        let keys = Config::keys();
-        let (defaults, flags) = flags.into_layers(&keys);
-        let file = file.map(layer::Layer::file);
-        let variables = layer::from_variables(&keys, env);
-        let sources = defaults.into_iter().chain(file).chain(variables).chain(flags);
-        let (mut problems, mut figment) = (Vec::new(), Figment::new());
-        for source in sources {
-            match source {
-                Ok(layer) => {
-                    problems.extend(layer.problems(&keys));
-                    figment = figment.merge(layer);
-                }
-                Err(problem) => problems.push(problem),
-            }
-        }
-        ConfigError::unless_empty(problems)?;
-        let config: Config = figment.extract_lossy().expect("each value was checked by itself");
-        ConfigError::unless_empty(rules::broken(&config, &figment))?;
-        Ok(config)
+        Effective::load(file, env, flags).map(|effective| effective.config)
     }
 
     /// Every key in the order of [`Config::example`].

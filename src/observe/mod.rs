@@ -2,6 +2,8 @@
 
 mod gauges;
 mod ledger;
+/// What is logged while the process runs.
+pub mod log;
 mod metrics;
 mod statistics;
 /// Distributed traces.

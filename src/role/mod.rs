@@ -4,6 +4,8 @@ mod batching;
 mod gateway;
 mod loader;
 mod ports;
+mod process;
+mod served;
 mod server;
 mod tracing;
 
@@ -15,6 +17,7 @@ use tokio::sync::watch;
 pub use gateway::Gateway;
 pub use loader::{Engines, ModelService, loader, onnx_runtime};
 pub use ports::Addresses;
+pub use process::Process;
 pub use server::{Server, StartError};
 
 use crate::accept::{
