@@ -1,5 +1,6 @@
 //! First stage: a call arrives.
 
+mod access;
 mod admin;
 mod answer;
 mod budget;
@@ -14,6 +15,7 @@ mod listener;
 mod message;
 mod metadata;
 mod names;
+mod peer;
 mod phase;
 mod preface;
 mod protocol;
@@ -23,6 +25,7 @@ mod tls;
 mod tracing;
 mod unserved;
 
+pub use access::Access;
 pub use admin::{Admin, Concerns, Page, Shown};
 pub use budget::ByteBudget;
 pub use calls::{Calls, Rules};
@@ -34,6 +37,7 @@ pub use front::Front;
 pub use listener::{Listener, ListenerRules};
 pub use message::BodyRules;
 pub use metadata::Deadlines;
+pub use peer::Peer;
 pub use phase::{Phase, PhaseWatch, Phases};
 pub use protocol::{OpenInference, Protocol, TensorFlowServing};
 pub use tls::{Tls, TlsFiles};

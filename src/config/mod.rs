@@ -26,7 +26,7 @@ pub use effective::Effective;
 pub use keys::{Key, Section, Setting};
 pub use layer::Overrides;
 pub use list::List;
-pub use log::{LogFilter, LogFormat};
+pub use log::{AccessLog, LogFilter, LogFormat};
 pub use model::{Binding, ModelRules, ModelTable, PickBy};
 pub use networks::Networks;
 pub use problem::{ConfigError, Problem};
@@ -233,6 +233,10 @@ settings! {
         level: LogFilter = LogFilter::default(),
         /// How they are written.
         format: LogFormat = LogFormat::Text,
+        /// Which calls have a line each, on level info of infergate::access: "off", "failed" or "all"; a thousand a second at most.
+        access: AccessLog = AccessLog::Off,
+        /// Which part of the calls that end well have one, where all do.
+        access_sample: f64 = 1.0,
     }
 }
 

@@ -21,9 +21,9 @@ pub use process::Process;
 pub use server::{Server, StartError};
 
 use crate::accept::{
-    BodyRules, ByteBudget, Calls, CatalogDirectory, Deadlines, Directory, Front, HealthService, OpenInferenceControl,
-    Phases, Readiness, Rules, TensorFlowControl, Tracing, health_server, open_inference_server, prediction_server,
-    reflection, status_server,
+    Access, BodyRules, ByteBudget, Calls, CatalogDirectory, Deadlines, Directory, Front, HealthService,
+    OpenInferenceControl, Phases, Readiness, Rules, TensorFlowControl, Tracing, health_server, open_inference_server,
+    prediction_server, reflection, status_server,
 };
 use crate::admit::{Deadline, InFlight, Limit};
 use crate::balance::{EndpointRules, Router};
@@ -88,6 +88,7 @@ fn door<S: Infer, D: Directory>(
 ) -> Arc<Front<S>> {
     let budget = ByteBudget::new(config.limits.message_bytes.get());
     let calls = Calls::new(stages, rules(config), budget, ledger, readiness.phases.clone(), tracing);
+    let calls = calls.noted_in(Access::of(&config.log));
     let control =
         OpenInferenceControl { readiness: readiness.clone(), allow_model_control: config.allow_model_control };
     let limit = config.limits.message_size.get();

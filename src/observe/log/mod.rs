@@ -1,5 +1,6 @@
 //! The log: lines on a writer, which of them can be changed while the process runs. A line that is written within a call
-//! ends with the place of that in its trace. It must never hold back who writes.
+//! ends with the place of that in its trace. It must be told nothing that
+//! callers can make as long as they like.
 
 mod lines;
 mod within;

@@ -25,8 +25,9 @@ pub use spans::Status;
 
 use crate::error::{Blame, Error, Kind};
 use crate::infer::{Notes, Timeline, Trace, TraceContext, new_span_id};
+use crate::observe::Allowance;
 use export::Queue;
-use sampler::{Allowance, Decision};
+use sampler::{Decision, KEPT_LATE};
 use spans::{Ended, Kept};
 
 /// Which calls are kept.
@@ -57,7 +58,7 @@ impl Tracer {
     /// What is wrong with the settings of the collector.
     pub fn start(rules: Rules, collector: &Collector) -> Result<Tracer, String> {
         let queue = Queue::start(exporter::exporter(collector)?, rules.queue);
-        Ok(Tracer(Some(Arc::new(Inner { rules, late: Allowance::new(Instant::now()), queue }))))
+        Ok(Tracer(Some(Arc::new(Inner { rules, late: Allowance::new(KEPT_LATE, Instant::now()), queue }))))
     }
 
     /// Whether calls are followed.
