@@ -7,17 +7,18 @@ use http::{Method, Request, StatusCode};
 use http_body::Body;
 
 use super::page::{Answer, Shown, json, only, plain, typed, wants_json};
-use super::{log, ready};
+use super::{log, profile, ready};
 use crate::accept::control::{Directory, Readiness};
 use crate::observe::{MEDIA_TYPE, Metrics};
 
 /// What every process tells, and what that is.
-const PATHS: [(&str, &str); 5] = [
+const PATHS: [(&str, &str); 6] = [
     ("/livez", "whether it lives"),
     ("/readyz", "whether it can be called, and what is wrong; ?verbose for JSON"),
     ("/metrics", "numbers, for Prometheus"),
     ("/config", "the settings in force and who set them; ?json for JSON"),
     ("/log", "what is logged; PUT another filter to change it"),
+    ("/profile", "where the CPU's time goes, sampled for ?seconds=10, as a flame graph"),
 ];
 
 /// Answers requests to the admin port.
@@ -41,6 +42,7 @@ impl<D: Directory> Answers<D> {
             "/livez" => plain(StatusCode::OK, "live\n"),
             "/readyz" => ready::ready(&self.readiness, &self.shown.concerns, &asked).await,
             "/metrics" => typed(MEDIA_TYPE, self.metrics.text()),
+            "/profile" => profile::profile(&asked).await,
             "/config" => self.settings(&asked),
             path => match self.shown.pages.iter().find(|(known, ..)| *known == path) {
                 Some((_, _, page)) => json(StatusCode::OK, &page()),

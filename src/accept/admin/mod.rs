@@ -2,8 +2,11 @@
 //! It answers while the process drains, so that its state can be seen.
 
 mod answers;
+#[cfg(target_os = "linux")]
+mod flame;
 mod log;
 mod page;
+mod profile;
 mod ready;
 #[cfg(test)]
 mod tests;

@@ -122,3 +122,37 @@ async fn a_page_is_told_as_it_is_when_it_is_asked_for() {
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"), "{answer}");
     assert!(answer.ends_with("\r\n\r\n{\"known\":true}"), "{answer}");
 }
+
+/// Something to do for a CPU, on a thread of its own.
+#[cfg(target_os = "linux")]
+#[inline(never)]
+fn keep_busy(until: &std::sync::atomic::AtomicBool) -> u64 {
+    let mut sum = 1u64;
+    while !until.load(std::sync::atomic::Ordering::Relaxed) {
+        sum = std::hint::black_box(sum.wrapping_mul(31).wrapping_add(7));
+    }
+    sum
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_profile_shows_our_own_frames_one_is_made_at_a_time_and_for_a_bounded_time() {
+    let answers = answers(&readiness(&Hearsay::default()), Shown::default());
+    for wrong in ["0", "61", "soon", "-1"] {
+        assert_eq!(ask(&answers, "GET", &format!("/profile?seconds={wrong}"), "").await.0, 400, "{wrong}");
+    }
+    let done = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let until = done.clone();
+    let busy = std::thread::spawn(move || keep_busy(&until));
+    let (first, second) = tokio::join!(
+        biased;
+        ask(&answers, "GET", "/profile?seconds=1", ""),
+        ask(&answers, "GET", "/profile?seconds=1", "")
+    );
+    done.store(true, std::sync::atomic::Ordering::Relaxed);
+    busy.join().unwrap();
+    assert_eq!(second, (409, "the CPU is being sampled already\n".to_owned()));
+    let (status, svg) = first;
+    assert!(status == 200 && svg.starts_with("<svg "), "{status} {svg}");
+    assert!(svg.contains("keep_busy"), "{svg}");
+}
