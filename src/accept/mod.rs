@@ -30,8 +30,8 @@ pub use admin::{Admin, Concerns, Page, Shown};
 pub use budget::ByteBudget;
 pub use calls::{Calls, Rules};
 pub use control::{
-    CatalogDirectory, Description, Directory, HealthService, OpenInferenceControl, Readiness, TensorFlowControl,
-    health_server, open_inference_server, prediction_server, reflection, status_server,
+    CatalogDirectory, Description, Directory, HealthService, OpenInferenceControl, Readiness, RuntimeSettings,
+    TensorFlowControl, health_server, open_inference_server, prediction_server, reflection, status_server,
 };
 pub use front::Front;
 pub use listener::{Listener, ListenerRules};

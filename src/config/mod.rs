@@ -45,7 +45,7 @@ settings! {
         admin: SocketAddr = local(8002),
         /// The models: a folder DIR with DIR/MODEL/VERSION/model.onnx in it, or one .onnx file.
         models: Option<PathBuf> = None => "\"models\"",
-        /// Whether clients may load and unload models (RepositoryModelLoad, RepositoryModelUnload).
+        /// Whether clients may load and unload models (RepositoryModelLoad, RepositoryModelUnload), and change what is logged and traced (LogSettings, TraceSetting).
         allow_model_control: bool = true,
         /// Whether good unary answers end with a report of how busy their model is, for balancers (ORCA).
         load_report: bool = false,

@@ -91,7 +91,8 @@ impl Server {
         let addresses = bound.addresses;
         let tracing = tracing(config, if config.load_report { "infergate-worker" } else { "infergate" })?;
         let tracer = tracing.tracer.clone();
-        let Parts { front, catalog, readiness, ledger, metrics, leaving } = serve(config, repository, engines, tracing);
+        let Parts { front, catalog, readiness, ledger, metrics, leaving } =
+            serve(process, repository, engines, tracing);
         let shown = catalog.clone();
         let page: Page = Arc::new(move || served::page(&shown));
         let bound = bound.with("/models", "what is served, and what is not and why", page);

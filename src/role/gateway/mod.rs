@@ -92,7 +92,7 @@ impl Gateway {
         let tracing = tracing(config, "infergate-gateway")?;
         let (tracer, statistics) = (tracing.tracer.clone(), Arc::new(StatisticsTable::default()));
         let metrics = Arc::new(told(statistics, &tracing).with(fleet));
-        let front = door(config, stages, ledger.clone(), &readiness, tracing);
+        let front = door(process, stages, ledger.clone(), &readiness, tracing);
         let bound = shown(bound, &roster, lives, config.discovery.dns_interval.get());
         let addresses = bound.addresses;
         let _ = timeout(SETTLING, settled(&roster)).await;
