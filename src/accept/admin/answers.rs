@@ -29,13 +29,16 @@ pub(super) struct Answers<D: Directory> {
 }
 
 impl<D: Directory> Answers<D> {
-    /// Answers one request.
-    pub(super) async fn to<B>(&self, request: Request<B>) -> Answer
+    /// Answers one request. What changes anything or costs much is for those who are on this machine.
+    pub(super) async fn to<B>(&self, request: Request<B>, is_here: bool) -> Answer
     where
         B: Body<Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
     {
         let (asked, body) = request.into_parts();
         match asked.uri.path() {
+            "/log" | "/profile" if !is_here && !is_only_read(&asked) => {
+                plain(StatusCode::FORBIDDEN, "this is done for callers on this machine only\n")
+            }
             "/log" => log::log(self.shown.log.as_ref(), &asked.method, body).await,
             _ if !matches!(asked.method, Method::GET | Method::HEAD) => only("GET, HEAD"),
             "/" => plain(StatusCode::OK, self.index()),
@@ -64,4 +67,9 @@ impl<D: Directory> Answers<D> {
         let pages = self.shown.pages.iter().map(|(path, about, _)| (*path, *about));
         PATHS.into_iter().chain(pages).map(|(path, about)| format!("{path} - {about}\n")).collect()
     }
+}
+
+/// Whether what is known anyhow is read, and nothing done for it.
+fn is_only_read(asked: &Parts) -> bool {
+    asked.uri.path() == "/log" && matches!(asked.method, Method::GET | Method::HEAD)
 }

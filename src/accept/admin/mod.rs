@@ -79,7 +79,7 @@ impl Admin {
         loop {
             tokio::select! {
                 accepted = self.tcp.accept(), if connections.len() < MAX_CONNECTIONS => match accepted {
-                    Ok((stream, _)) => _ = connections.spawn(connection(stream, answers.clone())),
+                    Ok((stream, peer)) => _ = connections.spawn(connection(stream, is_here(peer), answers.clone())),
                     Err(_) => sleep(Duration::from_millis(50)).await,
                 },
                 Some(_) = connections.join_next() => {}
@@ -88,10 +88,15 @@ impl Admin {
     }
 }
 
-async fn connection<D: Directory>(stream: TcpStream, answers: Arc<Answers<D>>) {
+/// Whether somebody calls from this machine.
+fn is_here(peer: SocketAddr) -> bool {
+    peer.ip().to_canonical().is_loopback()
+}
+
+async fn connection<D: Directory>(stream: TcpStream, is_here: bool, answers: Arc<Answers<D>>) {
     let service = service_fn(|request: Request<Incoming>| {
         let answers = answers.clone();
-        async move { Ok::<_, Infallible>(answers.to(request).await) }
+        async move { Ok::<_, Infallible>(answers.to(request, is_here).await) }
     });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);

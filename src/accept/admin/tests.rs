@@ -25,9 +25,19 @@ fn answers(readiness: &Readiness<Hearsay>, shown: Shown) -> Answers<Hearsay> {
 }
 
 async fn ask(answers: &Answers<Hearsay>, method: &str, uri: &str, body: &'static str) -> (u16, String) {
+    ask_from(answers, true, method, uri, body).await
+}
+
+async fn ask_from(
+    answers: &Answers<Hearsay>,
+    is_here: bool,
+    method: &str,
+    uri: &str,
+    body: &'static str,
+) -> (u16, String) {
     let request =
         Request::builder().method(method).uri(uri).body(Full::new(Bytes::from_static(body.as_bytes()))).unwrap();
-    let response = answers.to(request).await;
+    let response = answers.to(request, is_here).await;
     let status = response.status().as_u16();
     let body = response.into_body().collect().await.unwrap().to_bytes();
     (status, String::from_utf8(body.to_vec()).unwrap())
@@ -98,6 +108,12 @@ async fn the_log_can_be_changed_and_says_that_it_was() {
         assert!(status == 400 && told.contains("allowed is off, error, warn"), "{status} {told}");
     }
     assert_eq!(ask(&answers, "DELETE", "/log", "").await.0, 405);
+    let from_elsewhere = async |method, uri| ask_from(&answers, false, method, uri, "trace").await.0;
+    assert_eq!(from_elsewhere("PUT", "/log").await, 403);
+    assert_eq!(from_elsewhere("GET", "/profile?seconds=1").await, 403);
+    assert_eq!(from_elsewhere("GET", "/log").await, 200);
+    assert_eq!(from_elsewhere("GET", "/config").await, 501);
+    assert!(is_here("[::ffff:127.0.0.1]:1".parse().unwrap()) && !is_here("10.0.0.7:1".parse().unwrap()));
     assert_eq!(ask(&answers, "GET", "/log", "").await.1, "info,h2=off\n");
     let text = kept.text();
     assert!(!text.contains("unheard") && text.contains("heard"), "{text}");
