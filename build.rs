@@ -10,15 +10,13 @@ use prost_types::FileDescriptorSet;
 const FILES: [&str; 3] = ["inference.proto", "health.proto", "tensorflow_serving.proto"];
 const MODEL_CONFIG: &str = "model_config.proto";
 const BY_HAND: [&str; 3] = ["ModelInfer", "ModelStreamInfer", "Predict"];
-const UNSERVED: [&str; 12] = [
+const UNSERVED: [&str; 10] = [
     "SystemSharedMemoryStatus",
     "SystemSharedMemoryRegister",
     "SystemSharedMemoryUnregister",
     "CudaSharedMemoryStatus",
     "CudaSharedMemoryRegister",
     "CudaSharedMemoryUnregister",
-    "TraceSetting",
-    "LogSettings",
     "Classify",
     "Regress",
     "MultiInference",

@@ -8,6 +8,7 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::convert::Infallible;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
@@ -17,7 +18,7 @@ use bytestring::ByteString;
 use http::Request;
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
-use infergate::accept::{BodyRules, ByteBudget, Calls, Deadlines, OpenInference, Phases, Rules, Tracing};
+use infergate::accept::{BodyRules, ByteBudget, Calls, Deadlines, OpenInference, Peer, Phases, Rules, Tracing};
 use infergate::batch::{self, Batcher, Bounds};
 use infergate::compute::{Engine, Identity, Loaded, Runners};
 use infergate::error::Result;
@@ -113,6 +114,9 @@ fn calls(seen: Arc<AtomicUsize>, max_batch: usize, tracing: Tracing) -> Arc<Call
     Arc::new(Calls::new(service, rules, ByteBudget::new(1 << 30), Arc::default(), Phases::default(), tracing))
 }
 
+/// Who calls.
+const PEER: Peer = Peer { address: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1), is_trusted: false };
+
 /// A call's message with its prefix, in frames.
 fn frames(bytes: usize) -> Arc<[Bytes]> {
     let shape = vec![1, (bytes / 4) as i64];
@@ -134,7 +138,7 @@ async fn call(calls: &Arc<Calls<Batcher<Runners>>>, frames: &Arc<[Bytes]>) -> Ve
     let (count, frames) = (frames.len(), frames.clone());
     let frames = (0..count).map(move |at| Ok::<_, Infallible>(Frame::data(frames[at].clone())));
     let request = Request::new(StreamBody::new(tokio_stream::iter(frames)));
-    let mut body = calls.unary::<OpenInference, _>(request, false).await.into_body();
+    let mut body = calls.unary::<OpenInference, _>(request, PEER).await.into_body();
     let mut parts = Vec::with_capacity(4);
     while let Some(Ok(frame)) = body.frame().await {
         parts.extend(frame.into_data());

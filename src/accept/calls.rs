@@ -10,18 +10,21 @@ use bytestring::ByteString;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body::Body;
 
+use super::access::{Access, Noted};
 use super::answer::Answer;
 use super::budget::{ByteBudget, Taken};
 use super::gateways::Gateways;
 use super::message::{BodyRules, Message, Messages};
 use super::metadata::{Deadlines, Metadata};
 use super::names::{LOAD_REPORT, SERVER_TIMING};
+use super::peer::Peer;
 use super::phase::Phases;
 use super::protocol::Protocol;
 use super::timing;
 use super::tracing::{Tracing, status_of};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::infer::{Execution, Infer, InferResponse, LoadReport, Member, Spent, Stage, Timeline, call};
+use crate::observe::log::{Place, Within};
 use crate::observe::trace::Followed;
 use crate::observe::{Entry, Ledger};
 use crate::tensor::Rope;
@@ -61,6 +64,8 @@ pub struct Calls<S> {
     pub phases: Phases,
     /// Traces of calls.
     pub tracing: Tracing,
+    /// Lines of calls in the log.
+    pub access: Access,
     gateways: Gateways,
 }
 
@@ -74,14 +79,20 @@ impl<S> Calls<S> {
         phases: Phases,
         tracing: Tracing,
     ) -> Calls<S> {
-        Calls { service, rules, budget, ledger, phases, tracing, gateways: Gateways::new(Instant::now()) }
+        let (access, gateways) = (Access::default(), Gateways::new(Instant::now()));
+        Calls { service, rules, budget, ledger, phases, tracing, access, gateways }
+    }
+
+    /// The same with lines in the log.
+    pub fn noted_in(self, access: Access) -> Calls<S> {
+        Calls { access, ..self }
     }
 }
 
 impl<S: Infer> Calls<S> {
     /// Answers one unary call of protocol `P`. What the call needs of its head is read before the future is made, which
-    /// is allocated and moved for each call and therefore small. Whoever `is_trusted` decides whether it is recorded.
-    pub fn unary<P, B>(self: &Arc<Self>, request: Request<B>, is_trusted: bool) -> Answering<Answer>
+    /// is allocated and moved for each call and therefore small.
+    pub fn unary<P, B>(self: &Arc<Self>, request: Request<B>, peer: Peer) -> Answering<Answer>
     where
         P: Protocol,
         B: Body<Data = Bytes> + Send + Unpin + 'static,
@@ -90,19 +101,22 @@ impl<S: Infer> Calls<S> {
         let timeline = Timeline::start(Instant::now());
         let entry = self.ledger.accept();
         let (head, body) = request.into_parts();
-        let trace = self.tracing.begin(self.tracing.propagators.read(&head.headers), is_trusted);
+        let trace = self.tracing.begin(self.tracing.propagators.read(&head.headers), peer.is_trusted);
         let followed = self.tracing.tracer.follow(trace.as_ref(), P::METHOD, &timeline);
+        let (noted, facts) = self.access.begin(P::METHOD, peer.address, trace.as_ref(), &timeline);
+        let ending = Ending { entry, followed, noted };
         let metadata = match Metadata::read(&head.headers, self.rules.deadlines, timeline.started()) {
-            Ok(metadata) => Metadata { trace, ..metadata },
-            Err(error) => return Box::pin(ready(ended(entry, followed, Err(error)))),
+            Ok(metadata) => Metadata { trace, facts, ..metadata },
+            Err(error) => return Box::pin(ready(ending.with(Err(error)))),
         };
+        let place = metadata.trace.as_deref().map(Place::from);
         let encoding = metadata.encoding;
         let mut messages = Messages::new(body, encoding, self.rules.body, self.budget.clone(), P::LARGE_BYTES);
         let calls = self.clone();
-        Box::pin(async move {
+        Box::pin(Within::new(place, async move {
             let answer = calls.answer::<P, B>(&mut messages, &metadata, &timeline).await;
-            ended(entry, followed, answer)
-        })
+            ending.with(answer)
+        }))
     }
 
     async fn answer<P, B>(
@@ -142,6 +156,9 @@ impl<S: Infer> Calls<S> {
         }
         let answer = P::encode(&response, &reply);
         taken.overdraw(answer.len());
+        if let Some(facts) = &metadata.facts {
+            facts.answered(&response, answer.len());
+        }
         // Nobody else is told.
         if let Some(gateway) = metadata.origin.filter(|_| self.rules.load_report) {
             response.execution.load.gateways = self.gateways.count(&response.model, gateway, Instant::now());
@@ -158,6 +175,9 @@ impl<S: Infer> Calls<S> {
     ) -> Result<(impl Future<Output = Result<InferResponse>> + use<S, P>, Taken, P::Reply)> {
         let Message { bytes, mut taken } = message;
         let received = bytes.len();
+        if let Some(facts) = &metadata.facts {
+            facts.received(received);
+        }
         let (decoded, reply) = P::decode(bytes, self.rules.body.message_size)?;
         // Lists may have grown on their way into tensors.
         taken.grow(decoded.bytes().saturating_sub(received))?;
@@ -173,15 +193,28 @@ impl<S: Infer> Calls<S> {
         if let Some(notes) = metadata.notes() {
             notes.is_for(&request.model);
         }
+        if let Some(facts) = &metadata.facts {
+            facts.is_for(&request.model);
+        }
         Ok((call(&self.service, request), taken, reply))
     }
 }
 
-/// Counts a call as what it ended.
-fn ended(entry: Entry, followed: Followed, answer: Result<Response<Answer>>) -> Response<Answer> {
-    entry.end(&answer);
-    followed.end(|| status_of(&answer));
-    answer.unwrap_or_else(Answer::failed)
+/// Who is told how a call ends. Dropped, its caller has left.
+struct Ending {
+    entry: Entry,
+    followed: Followed,
+    noted: Noted,
+}
+
+impl Ending {
+    /// Tells them that it ended with this.
+    fn with(self, answer: Result<Response<Answer>>) -> Response<Answer> {
+        self.entry.end(&answer);
+        self.followed.end(|| status_of(&answer));
+        self.noted.end(answer.as_ref().err().map(Error::kind));
+        answer.unwrap_or_else(Answer::failed)
+    }
 }
 
 /// The trailers of a call that went well: its status, and where its time went. Gateways are told in few bytes.

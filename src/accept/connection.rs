@@ -20,6 +20,7 @@ use tokio::time::{sleep, sleep_until, timeout};
 
 use super::company::{Company, Intake};
 use super::front::{Answered, Front, FrontBody};
+use super::peer::Peer;
 use super::phase::{Phase, PhaseWatch};
 use super::preface;
 use crate::config::Http2;
@@ -58,8 +59,8 @@ pub(super) fn http2(rules: &Http2, intake: Intake) -> http2::Builder<Intake> {
     builder
 }
 
-/// Serves a connection to its end, of a caller who `is_trusted` with what is recorded, or is not.
-pub(super) async fn serve<T, S>(stream: T, front: Arc<Front<S>>, is_trusted: bool, rules: &Http2, phase: PhaseWatch)
+/// Serves a connection of `peer` to its end.
+pub(super) async fn serve<T, S>(stream: T, front: Arc<Front<S>>, peer: Peer, rules: &Http2, phase: PhaseWatch)
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Infer,
@@ -67,7 +68,7 @@ where
     let Some(stream) = in_time(preface::read(stream), rules, phase.clone()).await else { return };
     let (stream, turns) = gather(stream);
     let activity = Arc::new(Activity::new());
-    turns.of(converse(stream, Answering { front, is_trusted, activity }, rules, phase)).await;
+    turns.of(converse(stream, Answering { front, peer, activity }, rules, phase)).await;
 }
 
 async fn converse<T, S>(stream: T, service: Answering<S>, rules: &Http2, mut phase: PhaseWatch)
@@ -172,7 +173,7 @@ impl Drop for Active {
 /// Hyper's view of the front.
 struct Answering<S> {
     front: Arc<Front<S>>,
-    is_trusted: bool,
+    peer: Peer,
     activity: Arc<Activity>,
 }
 
@@ -183,7 +184,7 @@ impl<S: Infer> hyper::service::Service<Request<Incoming>> for Answering<S> {
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let active = self.activity.begin();
-        ActiveAnswer { answered: self.front.answer(request, self.is_trusted), active: Some(active) }
+        ActiveAnswer { answered: self.front.answer(request, self.peer), active: Some(active) }
     }
 }
 

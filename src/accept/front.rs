@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::ready;
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -22,6 +22,7 @@ use tower::{Service, ServiceExt};
 use super::answer::Answer;
 use super::calls::{Answering, Calls};
 use super::metadata::Metadata;
+use super::peer::Peer;
 use super::protocol::{OpenInference, TensorFlowServing};
 use super::stream::Answers;
 use super::unserved;
@@ -58,25 +59,25 @@ impl<S: Infer> Front<S> {
         self
     }
 
-    /// Whether a caller there decides whether its calls are recorded.
-    pub(super) fn trusts(&self, caller: IpAddr) -> bool {
-        self.calls.tracing.trusts(caller)
+    /// The caller there.
+    pub(super) fn peer(&self, address: SocketAddr) -> Peer {
+        Peer { address, is_trusted: self.calls.tracing.trusts(address.ip()) }
     }
 
-    /// Answers one request, whatever it is; of a call that is traced, whoever `is_trusted` decides whether it is recorded.
-    pub fn answer(self: &Arc<Self>, request: Request<Incoming>, is_trusted: bool) -> Answered<S> {
+    /// Answers one request of `peer`, whatever it is.
+    pub fn answer(self: &Arc<Self>, request: Request<Incoming>, peer: Peer) -> Answered<S> {
         if let Some(response) = not_grpc(&request) {
             return Answered::Call { answering: Box::pin(ready(response)) };
         }
         match request.uri().path() {
             "/inference.GRPCInferenceService/ModelInfer" => {
-                Answered::Call { answering: self.calls.unary::<OpenInference, _>(request, is_trusted) }
+                Answered::Call { answering: self.calls.unary::<OpenInference, _>(request, peer) }
             }
             "/tensorflow.serving.PredictionService/Predict" => {
-                Answered::Call { answering: self.calls.unary::<TensorFlowServing, _>(request, is_trusted) }
+                Answered::Call { answering: self.calls.unary::<TensorFlowServing, _>(request, peer) }
             }
             "/inference.GRPCInferenceService/ModelStreamInfer" => {
-                let response = match self.calls.stream(request, is_trusted) {
+                let response = match self.calls.stream(request, peer) {
                     Ok(answers) => answers.map(|body| FrontBody::Stream { body: Box::pin(body) }),
                     Err(error) => Answer::failed(error).map(|body| FrontBody::Call { body }),
                 };

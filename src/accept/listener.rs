@@ -67,7 +67,7 @@ impl Listener {
         loop {
             tokio::select! {
                 accepted = self.tcp.accept() => match accepted {
-                    Ok((stream, peer)) => self.take(stream, peer.ip(), &front, &phase, &mut connections),
+                    Ok((stream, peer)) => self.take(stream, peer, &front, &phase, &mut connections),
                     Err(error) => refused_by_the_system(error).await,
                 },
                 Some(_) = connections.join_next() => {}
@@ -84,28 +84,28 @@ impl Listener {
     fn take<S: Infer>(
         &self,
         stream: TcpStream,
-        peer: IpAddr,
+        address: SocketAddr,
         front: &Arc<Front<S>>,
         phase: &PhaseWatch,
         connections: &mut JoinSet<()>,
     ) {
         // Over a limit the connection is closed at once: the cheapest answer there is.
-        let Some(place) = self.open.enter(peer, &self.rules) else {
-            tracing::debug!(%peer, "too many connections, one is closed at once");
+        let Some(place) = self.open.enter(address.ip(), &self.rules) else {
+            tracing::debug!(peer = %address.ip(), "too many connections, one is closed at once");
             return;
         };
         let (tls, rules) = (self.tls.clone(), self.rules.clone());
-        let (front, phase, is_trusted) = (front.clone(), phase.clone(), front.trusts(peer));
+        let (front, phase, peer) = (front.clone(), phase.clone(), front.peer(address));
         connections.spawn(async move {
             let _place = place;
             // Tensors are written as soon as they are there; a failure to say so costs time only.
             let _ = stream.set_nodelay(true);
             match tls {
-                None => connection::serve(stream, front, is_trusted, &rules.http2, phase).await,
+                None => connection::serve(stream, front, peer, &rules.http2, phase).await,
                 Some(tls) => {
                     let handshake = tls.acceptor().accept(stream);
                     if let Some(stream) = connection::in_time(handshake, &rules.http2, phase.clone()).await {
-                        connection::serve(stream, front, is_trusted, &rules.http2, phase).await;
+                        connection::serve(stream, front, peer, &rules.http2, phase).await;
                     }
                 }
             }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderName};
 
+use super::access::Facts;
 use super::compression::Encoding;
 use crate::error::Result;
 use crate::infer::{Notes, Trace};
@@ -30,6 +31,8 @@ pub struct Metadata {
     pub deadline: Instant,
     /// The call's trace, which is not in here when the headers were just read.
     pub trace: Option<Arc<Trace>>,
+    /// What is told of it in the log, where it has a line there; likewise.
+    pub(super) facts: Option<Arc<Facts>>,
     /// How often a process in front of this one has tried it; junk is no time.
     pub previous_attempts: u32,
     /// The id of the gateway that it comes from, where it comes from one.
@@ -59,6 +62,7 @@ impl Metadata {
         Ok(Metadata {
             deadline: now + timeout.min(deadlines.max),
             trace: None,
+            facts: None,
             previous_attempts: headers.get(PREVIOUS_ATTEMPTS).map_or(0, |value| count(value.as_bytes())),
             origin: headers.get(origin::HEADER).and_then(|value| origin::read(value.as_bytes())),
             encoding,

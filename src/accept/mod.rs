@@ -1,5 +1,6 @@
 //! First stage: a call arrives.
 
+mod access;
 mod admin;
 mod answer;
 mod budget;
@@ -15,6 +16,7 @@ mod listener;
 mod message;
 mod metadata;
 mod names;
+mod peer;
 mod phase;
 mod preface;
 mod protocol;
@@ -24,17 +26,19 @@ mod tls;
 mod tracing;
 mod unserved;
 
-pub use admin::{Admin, Page};
+pub use access::Access;
+pub use admin::{Admin, Concerns, Page, Shown};
 pub use budget::ByteBudget;
 pub use calls::{Calls, Rules};
 pub use control::{
-    CatalogDirectory, Description, Directory, HealthService, OpenInferenceControl, Readiness, TensorFlowControl,
-    health_server, open_inference_server, prediction_server, reflection, status_server,
+    CatalogDirectory, Description, Directory, HealthService, OpenInferenceControl, Readiness, RuntimeSettings,
+    TensorFlowControl, health_server, open_inference_server, prediction_server, reflection, status_server,
 };
 pub use front::Front;
 pub use listener::{Listener, ListenerRules};
 pub use message::BodyRules;
 pub use metadata::Deadlines;
+pub use peer::Peer;
 pub use phase::{Phase, PhaseWatch, Phases};
 pub use protocol::{OpenInference, Protocol, TensorFlowServing};
 pub use tls::{Tls, TlsFiles};

@@ -18,11 +18,13 @@ use super::budget::Taken;
 use super::calls::{Calls, Rules};
 use super::message::{BodyRules, Message, Messages};
 use super::metadata::Metadata;
+use super::peer::Peer;
 use super::phase::{Phase, PhaseWatch};
 use super::protocol::{OpenInference, Protocol};
 use super::tracing::status_of;
 use crate::error::{Error, Kind, Result};
 use crate::infer::{Infer, Stage, Timeline, Trace};
+use crate::observe::log::{Place, Within};
 use crate::observe::trace::Status;
 use crate::tensor::Rope;
 use crate::wire::timeout::GRPC_TIMEOUT;
@@ -49,7 +51,7 @@ pub struct Answers<B, S> {
     metadata: Arc<Metadata>,
     /// The caller's trace, which is that of each call.
     carried: Option<Carried>,
-    is_trusted: bool,
+    peer: Peer,
     /// Failures end the stream with a status of their own (Triton's `triton_grpc_error`).
     failures_are_final: bool,
     reading: Option<Reading<B>>,
@@ -59,6 +61,14 @@ pub struct Answers<B, S> {
     end: End,
     /// Done once the process leaves: a stream then ends as soon as none of its calls is in flight.
     leaving: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+/// What a message of a stream is answered with.
+struct InStream {
+    metadata: Arc<Metadata>,
+    trace: Option<Arc<Trace>>,
+    peer: Peer,
+    fatal: bool,
 }
 
 enum End {
@@ -72,7 +82,7 @@ enum End {
 
 impl<S: Infer> Calls<S> {
     /// Answers a stream of calls.
-    pub fn stream<B>(self: &Arc<Self>, request: Request<B>, is_trusted: bool) -> Result<Response<Answers<B, S>>>
+    pub fn stream<B>(self: &Arc<Self>, request: Request<B>, peer: Peer) -> Result<Response<Answers<B, S>>>
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: std::fmt::Display,
@@ -92,7 +102,7 @@ impl<S: Infer> Calls<S> {
             reading: Some(read(messages, deadline)),
             metadata,
             carried: self.tracing.propagators.read(&head.headers),
-            is_trusted,
+            peer,
             failures_are_final,
             answering: FuturesOrdered::new(),
             outgoing: VecDeque::new(),
@@ -107,23 +117,24 @@ impl<S: Infer> Calls<S> {
     async fn answer_in_stream(
         self: Arc<Self>,
         message: Message,
-        metadata: Arc<Metadata>,
-        trace: Option<Arc<Trace>>,
-        fatal: bool,
+        InStream { metadata, trace, peer, fatal }: InStream,
     ) -> Answered {
         let timeline = Timeline::start(Instant::now());
         let entry = self.ledger.accept();
         let followed = self.tracing.tracer.follow(trace.as_ref(), METHOD, &timeline);
+        let (noted, facts) = self.access.begin(METHOD, peer.address, trace.as_ref(), &timeline);
         let id = oip::id(&message.bytes);
         let deadline = metadata.deadline.min(timeline.started() + self.rules.deadlines.default);
-        let metadata = Metadata { deadline, trace, ..*metadata };
+        let metadata = Metadata { deadline, trace, facts, ..*metadata };
         let result = self.one::<OpenInference>(message, &metadata, &timeline).await;
         entry.end(&result);
+        let failure = result.as_ref().err().map(Error::kind);
         let status = followed.is_noted().then(|| status_of(&result));
         let (message, taken) = match result {
             Ok((answer, taken, _)) => (oip::in_stream(&answer), Some(taken)),
             Err(error) if fatal => {
                 followed.end(|| status.unwrap_or(Status::OK));
+                noted.end(failure);
                 return Answered { message: Rope::default(), fatal: Some(error), taken: None };
             }
             Err(error) => (oip::failed_in_stream(status::cut(error.message()), &id), None),
@@ -131,6 +142,7 @@ impl<S: Infer> Calls<S> {
         let message = metadata.answer_encoding.deflated(message).await;
         timeline.end(Stage::Encode, Instant::now());
         followed.end(|| status.unwrap_or(Status::OK));
+        noted.end(failure);
         Answered { message, fatal: None, taken }
     }
 }
@@ -174,9 +186,10 @@ where
             match next {
                 Ok(Some(message)) => {
                     let (calls, metadata) = (self.calls.clone(), self.metadata.clone());
-                    let trace = calls.tracing.begin(self.carried.clone(), self.is_trusted);
-                    let call = calls.answer_in_stream(message, metadata, trace, self.failures_are_final);
-                    self.answering.push_back(Box::pin(call));
+                    let trace = calls.tracing.begin(self.carried.clone(), self.peer.is_trusted);
+                    let place = trace.as_deref().map(Place::from);
+                    let member = InStream { metadata, trace, peer: self.peer, fatal: self.failures_are_final };
+                    self.answering.push_back(Box::pin(Within::new(place, calls.answer_in_stream(message, member))));
                     self.reading = Some(read(messages, self.metadata.deadline));
                 }
                 Ok(None) => self.end = End::With(None),

@@ -2,7 +2,7 @@
 //! for a method that nobody knows.
 
 /// Methods by service, and what to say.
-const UNSERVED: [(&str, &[&str], &str); 5] = [
+const UNSERVED: [(&str, &[&str], &str); 3] = [
     (
         "inference.GRPCInferenceService",
         &[
@@ -15,8 +15,6 @@ const UNSERVED: [(&str, &[&str], &str); 5] = [
         ],
         "shared memory is not served: send tensors in the message",
     ),
-    ("inference.GRPCInferenceService", &["TraceSetting"], "trace settings cannot be changed by clients"),
-    ("inference.GRPCInferenceService", &["LogSettings"], "log settings cannot be changed by clients"),
     (
         "tensorflow.serving.PredictionService",
         &["Classify", "Regress", "MultiInference"],

@@ -27,7 +27,7 @@ pub(super) struct CheckArgs {
 
 impl CheckArgs {
     pub(super) fn run(&self) -> Result<(), Failure> {
-        let config = self.config.load(Overrides::default())?;
+        let config = self.config.load(Overrides::default())?.config;
         let mut out = std::io::stdout();
         print(&mut out, "configuration: no mistakes\n")?;
         let models = config.models.as_deref().ok_or_else(|| Failure::wrong_use(StartError::NoModels))?;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::failure::Failure;
-use super::serve::{PortArgs, log, reachable, until_stopped};
+use super::serve::{PortArgs, reachable, started, until_stopped};
 use super::{SourceArgs, asynchronous};
 use crate::compute::plan;
 use crate::role::Gateway;
@@ -45,13 +45,13 @@ impl GatewayArgs {
             .flag("--kubeconfig", "discovery.kubeconfig", self.kubeconfig.as_ref().map(|path| path.display()))
             // A pod whose node has no zone has an empty label.
             .flag("--zone", "discovery.zone", self.zone.as_ref().filter(|zone| !zone.is_empty()));
-        let config = self.source.load(overrides)?;
-        log(&config);
+        let process = started(self.source.load(overrides)?);
+        let config = &process.settings.config;
         let cpus = config.compute.cpus.unwrap_or_else(plan::cpus);
         tracing::info!(version = env!("CARGO_PKG_VERSION"), cpus, "starting");
         let threads = asynchronous(cpus)?;
         let served = threads.block_on(until_stopped(async {
-            let gateway = Gateway::start(&config).await?;
+            let gateway = Gateway::start_in(&process).await?;
             Ok((gateway.addresses(), gateway.drain()))
         }));
         threads.shutdown_background();

@@ -2,14 +2,14 @@
 
 use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
 use super::failure::{Failure, print};
 use super::{ConfigArgs, SourceArgs, asynchronous};
 use crate::compute::plan;
 use crate::compute::session::Runtime;
-use crate::config::{Config, LogFormat, Overrides, variables};
-use crate::role::{Addresses, Server, StartError, onnx_runtime};
+use crate::config::{Effective, LogFormat, Overrides, variables};
+use crate::observe::log::Log;
+use crate::role::{Addresses, Process, Server, StartError, onnx_runtime};
 
 /// Flags of `infergate serve`.
 #[derive(Debug, Args)]
@@ -46,7 +46,7 @@ pub(super) struct PortArgs {
 
 impl SourceArgs {
     /// The configuration out of file, environment and flags.
-    pub(super) fn load(&self, mut overrides: Overrides) -> Result<Config, Failure> {
+    pub(super) fn load(&self, mut overrides: Overrides) -> Result<Effective, Failure> {
         for setting in &self.settings {
             let Some((key, value)) = setting.split_once('=') else {
                 return Err(Failure::wrong_use(format_args!("--set {setting}: expected KEY=VALUE")));
@@ -55,13 +55,13 @@ impl SourceArgs {
         }
         // The variable that names the file is no key of the configuration.
         let variables = variables().filter(|(name, _)| name != "INFERGATE_CONFIG");
-        Config::load(self.config.as_deref(), variables, overrides).map_err(Failure::wrong_use)
+        Effective::load(self.config.as_deref(), variables, overrides).map_err(Failure::wrong_use)
     }
 }
 
 impl ConfigArgs {
     /// The configuration out of file, environment and flags.
-    pub(super) fn load(&self, overrides: Overrides) -> Result<Config, Failure> {
+    pub(super) fn load(&self, overrides: Overrides) -> Result<Effective, Failure> {
         let path = |path: &std::path::PathBuf| path.display().to_string();
         let models = self.models.as_ref().map(path);
         let model = self.model.as_ref().map(path);
@@ -84,27 +84,28 @@ pub(super) fn reachable(overrides: Overrides) -> Overrides {
 
 impl ServeArgs {
     pub(super) fn run(&self) -> Result<(), Failure> {
-        run(&self.config.load(self.ports.overrides())?)
+        run(self.config.load(self.ports.overrides())?)
     }
 }
 
 impl WorkerArgs {
     pub(super) fn run(&self) -> Result<(), Failure> {
-        run(&self.config.load(reachable(self.ports.overrides()).role_default("load_report", true))?)
+        run(self.config.load(reachable(self.ports.overrides()).role_default("load_report", true))?)
     }
 }
 
-fn run(config: &Config) -> Result<(), Failure> {
-    if config.models.is_none() {
+fn run(settings: Effective) -> Result<(), Failure> {
+    if settings.config.models.is_none() {
         return Err(Failure::wrong_use(StartError::NoModels));
     }
-    log(config);
+    let process = started(settings);
+    let config = &process.settings.config;
     let runtime = Runtime::load().map_err(Failure::failed)?;
     let cpus = config.compute.cpus.unwrap_or_else(plan::cpus);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), onnxruntime = runtime.version(), cpus, "starting");
     let threads = asynchronous(cpus)?;
-    let served = threads.block_on(until_stopped(async move {
-        let server = Server::start(config, onnx_runtime(runtime)).await?;
+    let served = threads.block_on(until_stopped(async {
+        let server = Server::start_in(&process, onnx_runtime(runtime)).await?;
         Ok((server.addresses(), server.drain()))
     }));
     // A model that is still loading keeps nobody waiting.
@@ -153,13 +154,13 @@ impl StopSignals {
     }
 }
 
-/// Starts the log on standard error.
-pub(super) fn log(config: &Config) {
-    let filter = EnvFilter::new(config.log.level.as_str());
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+/// The process, whose log is now written on standard error.
+pub(super) fn started(settings: Effective) -> Process {
+    let rules = &settings.config.log;
+    let is_coloured = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let made = Log::new(rules.level.as_str(), rules.format == LogFormat::Json, std::io::stderr, is_coloured);
     // Only a second log in one process fails, and then the first goes on.
-    let _ = match config.log.format {
-        LogFormat::Text => subscriber.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).try_init(),
-        LogFormat::Json => subscriber.json().flatten_event(true).try_init(),
-    };
+    let log =
+        made.ok().and_then(|(log, subscriber)| tracing::subscriber::set_global_default(subscriber).ok().map(|()| log));
+    Process { settings, log }
 }

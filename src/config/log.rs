@@ -77,6 +77,23 @@ impl Setting for LogFormat {
     const ALLOWED: &'static str = "\"text\" or \"json\"";
 }
 
+/// Which calls have a line of the log each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AccessLog {
+    /// None.
+    #[default]
+    Off,
+    /// Those that do not end well.
+    Failed,
+    /// Each.
+    All,
+}
+
+impl Setting for AccessLog {
+    const ALLOWED: &'static str = "\"off\", \"failed\" or \"all\"";
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

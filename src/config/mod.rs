@@ -2,6 +2,7 @@
 //! outweighing the earlier. It never guesses: a wrong key, type or value is an error that says where it stands, what
 //! was found and what is allowed, and every mistake is reported at once.
 
+mod effective;
 mod example;
 pub(crate) mod keys;
 mod layer;
@@ -21,10 +22,11 @@ use figment::Figment;
 use figment::providers::Serialized;
 use serde::Serialize;
 
+pub use effective::Effective;
 pub use keys::{Key, Section, Setting};
 pub use layer::Overrides;
 pub use list::List;
-pub use log::{LogFilter, LogFormat};
+pub use log::{AccessLog, LogFilter, LogFormat};
 pub use model::{Binding, ModelRules, ModelTable, PickBy};
 pub use networks::Networks;
 pub use problem::{ConfigError, Problem};
@@ -43,7 +45,7 @@ settings! {
         admin: SocketAddr = local(8002),
         /// The models: a folder DIR with DIR/MODEL/VERSION/model.onnx in it, or one .onnx file.
         models: Option<PathBuf> = None => "\"models\"",
-        /// Whether clients may load and unload models (RepositoryModelLoad, RepositoryModelUnload).
+        /// Whether clients may load and unload models (RepositoryModelLoad, RepositoryModelUnload), and change what is logged and traced (LogSettings, TraceSetting).
         allow_model_control: bool = true,
         /// Whether good unary answers end with a report of how busy their model is, for balancers (ORCA).
         load_report: bool = false,
@@ -231,6 +233,10 @@ settings! {
         level: LogFilter = LogFilter::default(),
         /// How they are written.
         format: LogFormat = LogFormat::Text,
+        /// Which calls have a line each, on level info of infergate::access: "off", "failed" or "all"; a thousand a second at most.
+        access: AccessLog = AccessLog::Off,
+        /// Which part of the calls that end well have one, where all do.
+        access_sample: f64 = 1.0,
     }
 }
 
@@ -275,25 +281,7 @@ impl Config {
         env: impl Iterator<Item = (String, String)>,
         flags: Overrides,
     ) -> Result<Config, ConfigError> {
-        let keys = Config::keys();
-        let (defaults, flags) = flags.into_layers(&keys);
-        let file = file.map(layer::Layer::file);
-        let variables = layer::from_variables(&keys, env);
-        let sources = defaults.into_iter().chain(file).chain(variables).chain(flags);
-        let (mut problems, mut figment) = (Vec::new(), Figment::new());
-        for source in sources {
-            match source {
-                Ok(layer) => {
-                    problems.extend(layer.problems(&keys));
-                    figment = figment.merge(layer);
-                }
-                Err(problem) => problems.push(problem),
-            }
-        }
-        ConfigError::unless_empty(problems)?;
-        let config: Config = figment.extract_lossy().expect("each value was checked by itself");
-        ConfigError::unless_empty(rules::broken(&config, &figment))?;
-        Ok(config)
+        Effective::load(file, env, flags).map(|effective| effective.config)
     }
 
     /// Every key in the order of [`Config::example`].

@@ -43,6 +43,7 @@ impl Rules<'_> {
         self.require(endpoint.is_none_or(has_scheme), "tracing.endpoint", "what begins with http:// or https://");
         let ratio = config.tracing.ratio.unwrap_or_default();
         self.require((0.0..=1.0).contains(&ratio), "tracing.ratio", "from 0 to 1");
+        self.require((0.0..=1.0).contains(&config.log.access_sample), "log.access_sample", "from 0 to 1");
         self.count("tracing.queue", config.tracing.queue);
         self.some_time("tracing.slow", config.tracing.slow);
     }

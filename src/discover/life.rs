@@ -33,7 +33,7 @@ struct Life {
 
 impl Lives {
     /// Of sources and whether anybody is asked for them, from `now` on.
-    pub(super) fn new(sources: impl IntoIterator<Item = (String, bool)>, now: Instant) -> Lives {
+    pub fn new(sources: impl IntoIterator<Item = (String, bool)>, now: Instant) -> Lives {
         let life = |(source, is_asked)| Life {
             source,
             is_asked,

@@ -1,12 +1,16 @@
 //! What happened: numbers beside the path of a call. Nothing here changes what a call gets.
 
+mod allowance;
 mod gauges;
 mod ledger;
+/// What is logged while the process runs.
+pub mod log;
 mod metrics;
 mod statistics;
 /// Distributed traces.
 pub mod trace;
 
+pub use allowance::Allowance;
 pub use gauges::QueueGauges;
 pub use ledger::{Entry, Ledger, Totals};
 pub use metrics::{MEDIA_TYPE, Metrics};

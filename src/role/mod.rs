@@ -4,6 +4,8 @@ mod batching;
 mod gateway;
 mod loader;
 mod ports;
+mod process;
+mod served;
 mod server;
 mod tracing;
 
@@ -15,12 +17,13 @@ use tokio::sync::watch;
 pub use gateway::Gateway;
 pub use loader::{Engines, ModelService, loader, onnx_runtime};
 pub use ports::Addresses;
+pub use process::Process;
 pub use server::{Server, StartError};
 
 use crate::accept::{
-    BodyRules, ByteBudget, Calls, CatalogDirectory, Deadlines, Directory, Front, HealthService, OpenInferenceControl,
-    Phases, Readiness, Rules, TensorFlowControl, Tracing, health_server, open_inference_server, prediction_server,
-    reflection, status_server,
+    Access, BodyRules, ByteBudget, Calls, CatalogDirectory, Deadlines, Directory, Front, HealthService,
+    OpenInferenceControl, Phases, Readiness, Rules, RuntimeSettings, TensorFlowControl, Tracing, health_server,
+    open_inference_server, prediction_server, reflection, status_server,
 };
 use crate::admit::{Deadline, InFlight, Limit};
 use crate::balance::{EndpointRules, Router};
@@ -49,7 +52,8 @@ pub struct Parts {
 }
 
 /// All in one: the front door and the models in one process.
-pub fn serve(config: &Config, repository: Repository, engines: Engines, tracing: Tracing) -> Parts {
+pub fn serve(process: &Process, repository: Repository, engines: Engines, tracing: Tracing) -> Parts {
+    let config = &process.settings.config;
     let statistics = Arc::new(StatisticsTable::default());
     let metrics = Arc::new(told(statistics.clone(), &tracing));
     let (leaving, soon) = watch::channel(false);
@@ -62,7 +66,7 @@ pub fn serve(config: &Config, repository: Repository, engines: Engines, tracing:
     let ledger = Arc::new(Ledger::default());
     let directory = CatalogDirectory { catalog: catalog.clone(), statistics };
     let readiness = Readiness { directory, phases: Phases::default() };
-    let front = door(config, stages, ledger.clone(), &readiness, tracing);
+    let front = door(process, stages, ledger.clone(), &readiness, tracing);
     Parts { front, catalog, readiness, ledger, metrics, leaving }
 }
 
@@ -77,23 +81,26 @@ fn told(statistics: Arc<StatisticsTable>, tracing: &Tracing) -> Metrics {
 
 /// Everything on the calls' port, in front of `stages`.
 fn door<S: Infer, D: Directory>(
-    config: &Config,
+    process: &Process,
     stages: S,
     ledger: Arc<Ledger>,
     readiness: &Readiness<D>,
     tracing: Tracing,
 ) -> Arc<Front<S>> {
+    let config = &process.settings.config;
+    let settings = RuntimeSettings { log: process.log.clone(), tracer: tracing.tracer.clone() };
     let budget = ByteBudget::new(config.limits.message_bytes.get());
     let calls = Calls::new(stages, rules(config), budget, ledger, readiness.phases.clone(), tracing);
-    let control =
-        OpenInferenceControl { readiness: readiness.clone(), allow_model_control: config.allow_model_control };
+    let calls = calls.noted_in(Access::of(&config.log));
+    let (readiness, allow_model_control) = (readiness.clone(), config.allow_model_control);
+    let control = OpenInferenceControl { readiness: readiness.clone(), allow_model_control, settings };
     let limit = config.limits.message_size.get();
     let tensorflow = TensorFlowControl { directory: readiness.directory.clone() };
     let front = Front::new(Arc::new(calls))
         .with(open_inference_server(control, limit))
         .with(prediction_server(tensorflow.clone(), limit))
         .with(status_server(tensorflow, limit))
-        .with(health_server(HealthService::new(readiness.clone()), limit));
+        .with(health_server(HealthService::new(readiness), limit));
     Arc::new(if config.reflection.enabled { reflection(front) } else { front })
 }
 

@@ -8,8 +8,10 @@ use std::time::Instant;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-use super::StartError;
-use crate::accept::{Admin, Directory, Front, Listener, ListenerRules, Page, Phase, Phases, Readiness, Tls, TlsFiles};
+use super::{Process, StartError};
+use crate::accept::{
+    Admin, Concerns, Directory, Front, Listener, ListenerRules, Page, Phase, Phases, Readiness, Tls, TlsFiles,
+};
 use crate::config::{Config, Drain};
 use crate::infer::Infer;
 use crate::observe::Metrics;
@@ -32,8 +34,9 @@ pub(super) struct Bound {
 }
 
 impl Bound {
-    /// Binds the ports that the configuration names.
-    pub(super) async fn bind(config: &Config) -> Result<Bound, StartError> {
+    /// Binds the ports that the settings of `process` name.
+    pub(super) async fn bind(process: &Process) -> Result<Bound, StartError> {
+        let config = &process.settings.config;
         let rules = ListenerRules {
             http2: config.http2.clone(),
             connections: config.limits.connections,
@@ -41,7 +44,7 @@ impl Bound {
         };
         let bind = |address| move |reason| StartError::Bind { address, reason };
         let listener = Listener::bind(config.listen, tls(config)?, rules).await.map_err(bind(config.listen))?;
-        let admin = Admin::bind(config.admin).await.map_err(bind(config.admin))?;
+        let admin = Admin::bind(config.admin, process.shown()).await.map_err(bind(config.admin))?;
         let addresses = Addresses {
             grpc: listener.address().map_err(bind(config.listen))?,
             admin: admin.address().map_err(bind(config.admin))?,
@@ -50,8 +53,14 @@ impl Bound {
     }
 
     /// Shows one more page on the admin port.
-    pub(super) fn with(mut self, path: &'static str, page: Page) -> Bound {
-        self.admin = self.admin.with(path, page);
+    pub(super) fn with(mut self, path: &'static str, about: &'static str, page: Page) -> Bound {
+        self.admin = self.admin.with(path, about, page);
+        self
+    }
+
+    /// Names these there, where it is asked what is wrong.
+    pub(super) fn concerned(mut self, concerns: Concerns) -> Bound {
+        self.admin = self.admin.concerned(concerns);
         self
     }
 

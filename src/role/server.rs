@@ -8,7 +8,8 @@ use tokio::sync::watch;
 
 use super::ports::{Addresses, Bound, Ports};
 use super::tracing::{FLUSH, tracing};
-use super::{Engines, ModelService, Parts, serve};
+use super::{Engines, ModelService, Parts, Process, serve, served};
+use crate::accept::Page;
 use crate::config::Config;
 use crate::models::{Catalog, Repository, RepositoryError, Summary};
 use crate::observe::Ledger;
@@ -75,13 +76,26 @@ impl Server {
     /// # Errors
     /// What keeps it from serving at all. A broken model does not.
     pub async fn start(config: &Config, engines: Engines) -> Result<Server, StartError> {
+        Server::start_in(&config.into(), engines).await
+    }
+
+    /// The same as the work of `process`.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub async fn start_in(process: &Process, engines: Engines) -> Result<Server, StartError> {
+        let config = &process.settings.config;
         let models = config.models.as_deref().ok_or(StartError::NoModels)?;
         let repository = Repository::open(models)?;
-        let bound = Bound::bind(config).await?;
+        let bound = Bound::bind(process).await?;
         let addresses = bound.addresses;
         let tracing = tracing(config, if config.load_report { "infergate-worker" } else { "infergate" })?;
         let tracer = tracing.tracer.clone();
-        let Parts { front, catalog, readiness, ledger, metrics, leaving } = serve(config, repository, engines, tracing);
+        let Parts { front, catalog, readiness, ledger, metrics, leaving } =
+            serve(process, repository, engines, tracing);
+        let shown = catalog.clone();
+        let page: Page = Arc::new(move || served::page(&shown));
+        let bound = bound.with("/models", "what is served, and what is not and why", page);
         let ports = bound.serve(front, readiness, metrics);
         let summary = catalog.load_all().await?;
         ports.ready();

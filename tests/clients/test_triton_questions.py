@@ -30,7 +30,7 @@ def test_metadata_says_only_what_is_served(client):
     assert metadata.name == "infergate"
     assert metadata.version
     assert "statistics" in metadata.extensions and "classification" in metadata.extensions
-    served = {"classification", "model_repository", "model_configuration", "statistics", "parameters"}
+    served = {"classification", "model_repository", "model_configuration", "statistics", "parameters", "trace", "logging"}
     served |= {"binary_tensor_data", "model_repository(unload_dependents)"}
     assert set(metadata.extensions) <= served
     as_json = client.get_server_metadata(as_json=True)
@@ -137,15 +137,11 @@ NOT_SERVED = {
     "get_cuda_shared_memory_status": (),
     "register_cuda_shared_memory": ("region", b"aGFuZGxl", 0, 16),
     "unregister_cuda_shared_memory": (),
-    "get_trace_settings": (),
-    "update_trace_settings": (None, {"trace_level": "TIMESTAMPS"}),
-    "get_log_settings": (),
-    "update_log_settings": ({"log_info": True},),
 }
 
 
 @pytest.mark.parametrize("call", NOT_SERVED)
-def test_shared_memory_trace_and_log_calls_are_refused_with_a_sentence(client, call):
+def test_shared_memory_calls_are_refused_with_a_sentence(client, call):
     with refused(UNIMPLEMENTED, " "):
         getattr(client, call)(*NOT_SERVED[call], client_timeout=TIMEOUT_S)
 

@@ -12,6 +12,7 @@ use tonic::transport::Endpoint;
 use tonic::{Code, Request};
 
 use crate::harness::{FREE, Gate, INFER, Model, Serving, echo, echo_of, eventually, framed, get, within};
+use infergate::error::{Error, Kind};
 use infergate::tensor::DType;
 
 /// A port that nobody else is given, while it is held: bound, so that a server in this process can bind it, too.
@@ -57,7 +58,8 @@ async fn while_models_load_the_process_is_live_not_ready_and_answers_with_those_
     }));
     gate.next().await;
     assert_eq!(get(admin, "/livez").await.0, 200);
-    assert_eq!(get(admin, "/readyz").await, (503, "not ready: models are loading\n".to_owned()));
+    let not_ready = "not ready: models are loading\nmodel \"slow\" (version 1): loading\n";
+    eventually("the models are known", async || get(admin, "/readyz").await == (503, not_ready.to_owned())).await;
 
     let channel = within(Endpoint::from_shared(format!("http://{grpc}")).unwrap().connect()).await.unwrap();
     let mut client = GrpcInferenceServiceClient::new(channel.clone());
@@ -158,5 +160,35 @@ async fn metrics_tell_what_batching_did() {
     let line = "inference_batches_total{model=\"rows\",version=\"1\",closed=\"slot_free\"} 1";
     assert!(text.lines().any(|told| told == line), "{text}");
     assert!(text.ends_with("# EOF\n"), "{text}");
+    serving.finish().await;
+}
+
+#[tokio::test]
+async fn models_are_told_as_they_are_served_and_a_broken_one_does_not_make_the_process_unready() {
+    let broken = Model::identity("broken", DType::Fp32, &[FREE])
+        .loading(|_, _| Err(Error::new(Kind::Unloadable, "no such operator")));
+    let serving = Serving::of([Model::identity("rows", DType::Fp32, &[FREE, 1]), broken]).await;
+    let (status, text) = get(serving.admin(), "/models").await;
+    assert_eq!(status, 200);
+    let told: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let models = told["models"].as_array().unwrap();
+    assert_eq!([&models[0]["name"], &models[1]["name"]], ["broken", "rows"]);
+    assert_eq!((&models[0]["state"], &models[0]["instances"]), (&"unavailable".into(), &serde_json::Value::Null));
+    assert!(models[0]["reason"].as_str().unwrap().contains("no such operator"), "{text}");
+    assert_eq!((&models[1]["state"], &models[1]["version"]), (&"ready".into(), &1.into()));
+    assert!(
+        models[1]["batching"]["max_batch"].as_u64() > Some(1) && models[1]["instances"].as_u64() > Some(0),
+        "{text}"
+    );
+    let (status, ready) = get(serving.admin(), "/readyz").await;
+    assert!(status == 200 && ready.starts_with("ready\nmodel \"broken\" (version 1): "), "{ready}");
+    serving.finish().await;
+}
+
+#[tokio::test]
+async fn the_settings_in_force_are_told() {
+    let serving = Serving::with([Model::echo()], |config| config.limits.in_flight = 77).await;
+    let (status, text) = get(serving.admin(), "/config").await;
+    assert!(status == 200 && text.contains("\nin_flight = 77 # "), "{text}");
     serving.finish().await;
 }

@@ -50,7 +50,8 @@ async fn the_server_says_what_it_is_and_no_more_than_it_serves() {
     assert!(within(client.server_ready(proto::ServerReadyRequest {})).await.unwrap().get_ref().ready);
     let about = within(client.server_metadata(proto::ServerMetadataRequest {})).await.unwrap().into_inner();
     assert_eq!((&*about.name, &*about.version), ("infergate", env!("CARGO_PKG_VERSION")));
-    assert_eq!(about.extensions, ["classification", "model_repository", "model_configuration", "statistics"]);
+    let extensions = ["classification", "model_repository", "model_configuration", "statistics", "trace", "logging"];
+    assert_eq!(about.extensions, extensions);
     serving.finish().await;
 }
 

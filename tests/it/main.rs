@@ -1,6 +1,7 @@
 //! Tests through real sockets, in one binary. What needs ONNX Runtime says so and is left out unless asked for with
 //! `--include-ignored`; everything else runs over scripted engines.
 
+mod access;
 mod admin;
 mod batching;
 mod bench;

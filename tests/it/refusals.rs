@@ -302,8 +302,6 @@ async fn what_is_not_served_is_unimplemented_with_a_sentence() {
         (format!("{oip}CudaSharedMemoryStatus"), shared_memory),
         (format!("{oip}CudaSharedMemoryRegister"), shared_memory),
         (format!("{oip}CudaSharedMemoryUnregister"), shared_memory),
-        (format!("{oip}TraceSetting"), "trace settings cannot be changed by clients"),
-        (format!("{oip}LogSettings"), "log settings cannot be changed by clients"),
         ("/inference.Nothing/Infer".into(), "unknown method /inference.Nothing/Infer"),
         ("/".into(), "unknown method /"),
     ] {

@@ -21,7 +21,7 @@ const LEVELS: [&[&str]; 7] = [
 const STAGES: [&str; 5] = ["accept", "admit", "balance", "batch", "compute"];
 
 /// What of the world outside may be named only in one place, beneath these paths.
-const HOMES: [(&[&str], &[&str]); 8] = [
+const HOMES: [(&[&str], &[&str]); 9] = [
     (&["ort::"], &["src/compute/session"]),
     (&["kube::", "k8s_openapi::"], &["src/discover/slices"]),
     (&["hickory_resolver::"], &["src/discover/dns"]),
@@ -30,6 +30,7 @@ const HOMES: [(&[&str], &[&str]); 8] = [
     // The gateway's calls, and those of `infergate bench`, which are to cost as little as they can.
     (&["h2::client", "hyper::client::conn::http2"], &["src/balance/endpoint", "src/cli/client"]),
     (&["hyper::client::conn::http1"], &["src/cli/endpoints"]),
+    (&["pprof::"], &["src/accept/admin/profile"]),
     (&["prost_reflect::", "miette::"], &["src/models/triton/"]),
 ];
 

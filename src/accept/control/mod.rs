@@ -9,12 +9,14 @@ mod directory;
 pub(super) mod fixture;
 mod health;
 mod open_inference;
+mod settings;
 mod tensorflow;
 
 pub use catalog::CatalogDirectory;
 pub use directory::{Description, Directory};
 pub use health::HealthService;
 pub use open_inference::OpenInferenceControl;
+pub use settings::RuntimeSettings;
 pub use tensorflow::TensorFlowControl;
 
 use tonic::codec::CompressionEncoding::{Gzip, Zstd};

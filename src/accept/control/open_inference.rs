@@ -5,7 +5,8 @@ use std::num::NonZeroU64;
 
 use tonic::{Request, Response, Status};
 
-use super::{Directory, Readiness, description};
+use super::settings::{log_settings, set_log, set_trace, trace_settings};
+use super::{Directory, Readiness, RuntimeSettings, description};
 use crate::accept::generated::inference::grpc_inference_service_server::GrpcInferenceService;
 use crate::error::{Error, Kind};
 use crate::infer::{ModelName, Target, Version, VersionChoice};
@@ -13,14 +14,17 @@ use crate::models::{IndexEntry, VersionState};
 use crate::wire::proto::inference as proto;
 
 /// The extensions that are served, and no others: clients decide from this list what to ask for.
-const EXTENSIONS: [&str; 4] = ["classification", "model_repository", "model_configuration", "statistics"];
+const EXTENSIONS: [&str; 6] =
+    ["classification", "model_repository", "model_configuration", "statistics", "trace", "logging"];
 
 /// Answers everything of the protocol but the calls themselves.
 pub struct OpenInferenceControl<D: Directory> {
     /// What is known of models, and whether the process can be called.
     pub readiness: Readiness<D>,
-    /// Whether clients may load and unload models.
+    /// Whether clients may load and unload models, and change settings.
     pub allow_model_control: bool,
+    /// What can be set while the process runs.
+    pub settings: RuntimeSettings,
 }
 
 impl<D: Directory> OpenInferenceControl<D> {
@@ -29,10 +33,14 @@ impl<D: Directory> OpenInferenceControl<D> {
     }
 
     fn may_control(&self) -> Result<(), Status> {
+        self.allowed("loading and unloading")
+    }
+
+    fn allowed(&self, what: &str) -> Result<(), Status> {
         if self.allow_model_control {
             return Ok(());
         }
-        Err(Error::new(Kind::Forbidden, "loading and unloading is switched off (allow_model_control)").into())
+        Err(Error::new(Kind::Forbidden, format!("{what} is switched off (allow_model_control)")).into())
     }
 }
 
@@ -187,6 +195,41 @@ impl<D: Directory> GrpcInferenceService for OpenInferenceControl<D> {
         self.directory().unload(&name).await?;
         Ok(Response::new(proto::RepositoryModelUnloadResponse {}))
     }
+
+    async fn log_settings(
+        &self,
+        request: Request<proto::LogSettingsRequest>,
+    ) -> Result<Response<proto::LogSettingsResponse>, Status> {
+        let proto::LogSettingsRequest { settings } = request.into_inner();
+        let log = self.settings.log.as_ref();
+        let log = log.ok_or_else(|| Error::unsupported("this process did not start its log itself"))?;
+        if !settings.is_empty() {
+            self.allowed("changing settings")?;
+            set_log(log, &settings)?;
+        }
+        Ok(Response::new(log_settings(log)))
+    }
+
+    async fn trace_setting(
+        &self,
+        request: Request<proto::TraceSettingRequest>,
+    ) -> Result<Response<proto::TraceSettingResponse>, Status> {
+        let proto::TraceSettingRequest { settings, model_name } = request.into_inner();
+        if !model_name.is_empty() {
+            self.directory().serves(&Target::parse(model_name.into(), "")?)?;
+            if !settings.is_empty() {
+                return Err(
+                    Error::unsupported("models have no trace settings of their own: leave the model out").into()
+                );
+            }
+        }
+        let tracer = &self.settings.tracer;
+        if !settings.is_empty() {
+            self.allowed("changing settings")?;
+            set_trace(tracer, &settings)?;
+        }
+        Ok(Response::new(trace_settings(tracer)))
+    }
 }
 
 #[cfg(test)]
@@ -199,7 +242,7 @@ mod tests {
 
     fn control(directory: &Hearsay, allow_model_control: bool) -> OpenInferenceControl<Hearsay> {
         let readiness = Readiness { directory: directory.clone(), phases: Phases::default() };
-        OpenInferenceControl { readiness, allow_model_control }
+        OpenInferenceControl { readiness, allow_model_control, settings: RuntimeSettings::default() }
     }
 
     fn load(name: &str, parameters: &[&str]) -> Request<proto::RepositoryModelLoadRequest> {
@@ -255,6 +298,39 @@ mod tests {
         assert_eq!(directory.asked(), [""; 0]);
         control.repository_model_load(load("plain", &[])).await.unwrap();
         assert_eq!(directory.asked(), ["load plain"]);
+    }
+
+    #[tokio::test]
+    async fn settings_are_told_to_anybody_and_changed_only_where_that_is_allowed() {
+        let (log, _, _subscriber) = crate::observe::log::tests::kept("info", false);
+        let choice = proto::log_settings_request::setting_value::ParameterChoice::BoolParam(false);
+        let value = proto::log_settings_request::SettingValue { parameter_choice: Some(choice) };
+        for (allowed, expected, level) in [(false, Err(Code::PermissionDenied), "info"), (true, Ok(()), "warn")] {
+            let mut control = control(&Hearsay::default(), allowed);
+            control.settings.log = Some(log.clone());
+            let told = control.log_settings(Request::new(proto::LogSettingsRequest::default())).await.unwrap();
+            assert_eq!(told.get_ref().settings.len(), 6);
+            let change = proto::LogSettingsRequest { settings: [("log_info".to_owned(), value.clone())].into() };
+            let changed = control.log_settings(Request::new(change)).await;
+            assert_eq!(changed.map(drop).map_err(|status| status.code()), expected);
+            assert_eq!(log.filter(), level);
+        }
+    }
+
+    #[tokio::test]
+    async fn trace_settings_are_those_of_the_server_for_every_model_that_is_known() {
+        let control = control(&Hearsay::default(), true);
+        let ask = async |model: &str, names: &[&str]| {
+            let settings = names.iter().map(|name| ((*name).to_owned(), Default::default())).collect();
+            let request = proto::TraceSettingRequest { model_name: model.to_owned(), settings };
+            let told = control.trace_setting(Request::new(request)).await;
+            told.map(|told| told.into_inner().settings["trace_level"].value.clone()).map_err(|status| status.code())
+        };
+        assert_eq!(ask("", &[]).await, Ok(vec!["OFF".to_owned()]));
+        assert_eq!(ask("plain", &[]).await, Ok(vec!["OFF".to_owned()]));
+        assert_eq!(ask("nobody", &[]).await, Err(Code::NotFound));
+        assert_eq!(ask("plain", &["trace_rate"]).await, Err(Code::Unimplemented));
+        assert_eq!(ask("", &["trace_rate"]).await, Err(Code::Unimplemented), "without a collector");
     }
 
     #[tokio::test]

@@ -9,6 +9,7 @@ mod environment;
 mod export;
 mod exporter;
 mod names;
+mod pace;
 mod sampler;
 mod spans;
 
@@ -20,13 +21,16 @@ use prometheus_client::collector::Collector as Collects;
 pub use counts::{Counts, Dropped};
 pub use environment::{Environment, PREFIX, Protocol};
 pub use exporter::Collector;
+pub use pace::Pace;
 pub use sampler::{Caller, Sampler};
 pub use spans::Status;
 
 use crate::error::{Blame, Error, Kind};
 use crate::infer::{Notes, Timeline, Trace, TraceContext, new_span_id};
+use crate::observe::Allowance;
 use export::Queue;
-use sampler::{Allowance, Decision};
+use pace::Paced;
+use sampler::{Decision, KEPT_LATE};
 use spans::{Ended, Kept};
 
 /// Which calls are kept.
@@ -46,6 +50,8 @@ pub struct Tracer(Option<Arc<Inner>>);
 
 struct Inner {
     rules: Rules,
+    /// How many are recorded now, in the place of what the rules say.
+    paced: Paced,
     late: Allowance,
     queue: Queue,
 }
@@ -57,7 +63,8 @@ impl Tracer {
     /// What is wrong with the settings of the collector.
     pub fn start(rules: Rules, collector: &Collector) -> Result<Tracer, String> {
         let queue = Queue::start(exporter::exporter(collector)?, rules.queue);
-        Ok(Tracer(Some(Arc::new(Inner { rules, late: Allowance::new(Instant::now()), queue }))))
+        let paced = Paced::new(Pace::of(&rules));
+        Ok(Tracer(Some(Arc::new(Inner { rules, paced, late: Allowance::new(KEPT_LATE, Instant::now()), queue }))))
     }
 
     /// Whether calls are followed.
@@ -65,11 +72,30 @@ impl Tracer {
         self.0.is_some()
     }
 
+    /// How many calls are recorded now, where there is a collector.
+    pub fn pace(&self) -> Option<Pace> {
+        self.0.as_ref().map(|inner| inner.paced.get())
+    }
+
+    /// How many the process was started to record.
+    pub fn first_pace(&self) -> Option<Pace> {
+        self.0.as_ref().map(|inner| Pace::of(&inner.rules))
+    }
+
+    /// From now on so many are.
+    pub fn set_pace(&self, pace: Pace) {
+        self.0.iter().for_each(|inner| inner.paced.set(pace));
+    }
+
     /// The span of a call that comes, and the notes that are to be taken of it; none where it is not followed, and what its
     /// caller said is passed on.
     pub fn begin(&self, caller: Option<&Caller>) -> Option<(TraceContext, Notes)> {
         let inner = self.0.as_ref()?;
-        let decision = inner.rules.sampler.decide(caller, fastrand::f64());
+        let Pace { is_on, ratio } = inner.paced.get();
+        if !is_on {
+            return None;
+        }
+        let decision = Sampler { ratio, ..inner.rules.sampler }.decide(caller, fastrand::f64());
         if decision == Decision::Leave {
             return None;
         }

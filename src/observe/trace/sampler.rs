@@ -1,8 +1,5 @@
 //! Whether a call is recorded, as far as that can be said when it comes.
 
-use std::sync::Mutex;
-use std::time::{Duration, Instant};
-
 use crate::infer::TraceContext;
 
 /// The caller of a call, as far as its trace goes.
@@ -51,28 +48,7 @@ impl Sampler {
 
 /// At most so many calls a second are kept because they failed or were slow: when everything fails, more of them say
 /// nothing new, and whoever makes calls fail should not make us record them.
-const KEPT_LATE: f64 = 100.0;
-
-/// How many calls may still be kept at their end.
-#[derive(Debug)]
-pub(super) struct Allowance(Mutex<(f64, Instant)>);
-
-impl Allowance {
-    pub(super) fn new(now: Instant) -> Allowance {
-        Allowance(Mutex::new((KEPT_LATE, now)))
-    }
-
-    /// Takes one, where there is one.
-    pub(super) fn take(&self, now: Instant) -> bool {
-        let mut state = self.0.lock().expect("nothing panics while an allowance is counted");
-        let (left, since) = *state;
-        let grown = now.saturating_duration_since(since).min(Duration::from_secs(1)).as_secs_f64() * KEPT_LATE;
-        let left = (left + grown).min(KEPT_LATE);
-        let is_there = left >= 1.0;
-        *state = (if is_there { left - 1.0 } else { left }, now.max(since));
-        is_there
-    }
-}
+pub(super) const KEPT_LATE: u32 = 100;
 
 #[cfg(test)]
 mod tests {
@@ -113,16 +89,5 @@ mod tests {
             let sampler = Sampler { ratio, parent_based: true };
             prop_assert_eq!(sampler.decide(Some(&caller(sampled, false)), draw), sampler.decide(None, draw));
         }
-    }
-
-    #[test]
-    fn so_many_a_second_are_kept_at_their_end_and_no_more() {
-        let start = Instant::now();
-        let allowance = Allowance::new(start);
-        let taken = |now: Instant| (0..500).filter(|_| allowance.take(now)).count();
-        assert_eq!(taken(start), 100);
-        assert_eq!(taken(start + Duration::from_millis(500)), 50);
-        assert_eq!(taken(start + Duration::from_secs(60)), 100);
-        assert_eq!(taken(start), 0, "time that goes back gives nothing");
     }
 }

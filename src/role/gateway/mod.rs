@@ -3,6 +3,7 @@
 mod directory;
 mod late;
 mod metrics;
+mod pages;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,13 +15,13 @@ use tokio::time::{sleep, timeout};
 use super::ports::{Addresses, Bound, Ports};
 use super::server::StartError;
 use super::tracing::{FLUSH, tracing};
-use super::{door, endpoint_rules, told};
-use crate::accept::{Page, Phases, Readiness};
+use super::{Process, door, endpoint_rules, told};
+use crate::accept::{Concerns, Page, Phases, Readiness};
 use crate::admit::{Deadline, InFlight, Limit};
 use crate::balance::pick::Policy;
 use crate::balance::{Balanced, Dial, Roster, RosterRules, TlsFiles, Traits, over_tcp};
 use crate::config::{Config, ModelRules, PickBy};
-use crate::discover::{self, Discovery, Settings, Source};
+use crate::discover::{self, Discovery, Lives, Settings, Source};
 use crate::infer::ModelName;
 use crate::observe::trace::{Counts, Tracer};
 use crate::observe::{Ledger, StatisticsTable};
@@ -54,7 +55,15 @@ impl Gateway {
     /// # Errors
     /// What keeps it from serving at all. A backend that cannot be reached does not.
     pub async fn start(config: &Config) -> Result<Gateway, StartError> {
-        Gateway::start_over(config, over_tcp()).await
+        Gateway::start_in(&config.into()).await
+    }
+
+    /// The same as the work of `process`.
+    ///
+    /// # Errors
+    /// As [`Gateway::start`].
+    pub async fn start_in(process: &Process) -> Result<Gateway, StartError> {
+        Gateway::start_with(process, over_tcp()).await
     }
 
     /// The same with connections to backends that `dial` makes, where there is no TLS.
@@ -62,13 +71,19 @@ impl Gateway {
     /// # Errors
     /// As [`Gateway::start`].
     pub async fn start_over(config: &Config, dial: Dial) -> Result<Gateway, StartError> {
+        Gateway::start_with(&config.into(), dial).await
+    }
+
+    async fn start_with(process: &Process, dial: Dial) -> Result<Gateway, StartError> {
+        let config = &process.settings.config;
         let sources = sources(config)?;
         let statistics = Arc::new(StatisticsTable::default());
         let rules = roster_rules(config, dial, statistics.clone())?;
-        let bound = Bound::bind(config).await?;
+        let bound = Bound::bind(process).await?;
         let discovery = discover::start(sources, settings(config))?;
         let roster = Roster::new(rules);
-        let fleet = metrics::Fleet { roster: roster.clone(), lives: discovery.lives.clone() };
+        let lives = discovery.lives.clone();
+        let fleet = metrics::Fleet { roster: roster.clone(), lives: lives.clone() };
         let keeper = AbortOnDrop(tokio::spawn(keep(roster.clone(), discovery)));
 
         let in_flight = InFlight::new(config.limits.in_flight, "the gateway");
@@ -78,15 +93,11 @@ impl Gateway {
         let tracing = tracing(config, "infergate-gateway")?;
         let tracer = tracing.tracer.clone();
         let metrics = Arc::new(told(statistics, &tracing).with(fleet));
-        let front = door(config, stages, ledger.clone(), &readiness, tracing);
-        let listed = roster.clone();
-        let page: Page = Arc::new(move || {
-            let now = tokio::time::Instant::now().into_std();
-            serde_json::json!({ "endpoints": listed.listing(now) })
-        });
+        let front = door(process, stages, ledger.clone(), &readiness, tracing);
+        let bound = shown(bound, &roster, lives, config.discovery.dns_interval.get());
         let addresses = bound.addresses;
         let _ = timeout(SETTLING, settled(&roster)).await;
-        let ports = bound.with("/endpoints", page).serve(front, readiness, metrics);
+        let ports = bound.serve(front, readiness, metrics);
         ports.ready();
         Ok(Gateway { addresses, roster, ledger, ports, keeper, tracer })
     }
@@ -117,6 +128,17 @@ impl Gateway {
         self.ports.drain(|| ()).await;
         self.tracer.flush(FLUSH).await;
     }
+}
+
+/// Shows whom it calls on the admin port, and what is wrong with those who say whom to call.
+fn shown(bound: Bound, roster: &Roster, lives: Lives, dns_interval: Duration) -> Bound {
+    let now = || tokio::time::Instant::now().into_std();
+    let (listed, told) = (roster.clone(), roster.clone());
+    let endpoints: Page = Arc::new(move || serde_json::json!({ "endpoints": listed.listing(now()) }));
+    let models: Page = Arc::new(move || pages::models(&told.told(), &told.listing(now())));
+    let stale: Concerns = Arc::new(move || pages::stale(&lives, dns_interval, now()));
+    let bound = bound.with("/endpoints", "whom it calls, and how they are", endpoints).concerned(stale);
+    bound.with("/models", "what is served, and by how many endpoints", models)
 }
 
 /// Ends a task when it is dropped.

@@ -241,3 +241,25 @@ async fn a_backend_that_comes_later_is_found_and_one_that_changes_its_models_is_
     fronting.finish().await;
     one.finish().await;
 }
+
+#[tokio::test]
+async fn the_admin_port_tells_models_by_how_many_endpoints_have_them() {
+    let broken = Model::identity("extra", DType::Fp32, &[FREE])
+        .loading(|_, _| Err(Error::new(Kind::Unloadable, "this is no model")));
+    let (one, other) = (worker([Model::echo()]).await, worker([Model::echo(), broken]).await);
+    let fronting = Fronting::of(&[one.grpc(), other.grpc()]).await;
+    let (status, body) = fronting.get("/models").await;
+    let told: serde_json::Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((status, told["models"].as_array().map(Vec::len)), (200, Some(2)), "{body}");
+    for (index, name, state, ready, known) in [(0, "echo", "ready", 2, 2), (1, "extra", "unavailable", 0, 1)] {
+        let model = &told["models"][index];
+        assert_eq!((&model["name"], &model["state"]), (&name.into(), &state.into()));
+        assert_eq!(model["endpoints"], serde_json::json!({ "ready": ready, "known": known }), "{body}");
+    }
+    assert_eq!(told["models"][1]["reason"], "this is no model");
+    let (status, ready) = fronting.get("/readyz").await;
+    assert_eq!((status, &*ready), (200, "ready\nmodel \"extra\" (version 1): this is no model\n"));
+    fronting.finish().await;
+    one.finish().await;
+    other.finish().await;
+}

@@ -1,0 +1,75 @@
+//! What is told at each path.
+
+use std::sync::Arc;
+
+use http::request::Parts;
+use http::{Method, Request, StatusCode};
+use http_body::Body;
+
+use super::page::{Answer, Shown, json, only, plain, typed, wants_json};
+use super::{log, profile, ready};
+use crate::accept::control::{Directory, Readiness};
+use crate::observe::{MEDIA_TYPE, Metrics};
+
+/// What every process tells, and what that is.
+const PATHS: [(&str, &str); 6] = [
+    ("/livez", "whether it lives"),
+    ("/readyz", "whether it can be called, and what is wrong; ?verbose for JSON"),
+    ("/metrics", "numbers, for Prometheus"),
+    ("/config", "the settings in force and who set them; ?json for JSON"),
+    ("/log", "what is logged; PUT another filter to change it"),
+    ("/profile", "where the CPU's time goes, sampled for ?seconds=10, as a flame graph"),
+];
+
+/// Answers requests to the admin port.
+pub(super) struct Answers<D: Directory> {
+    pub(super) readiness: Readiness<D>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) shown: Shown,
+}
+
+impl<D: Directory> Answers<D> {
+    /// Answers one request. What changes anything or costs much is for those who are on this machine.
+    pub(super) async fn to<B>(&self, request: Request<B>, is_here: bool) -> Answer
+    where
+        B: Body<Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
+    {
+        let (asked, body) = request.into_parts();
+        match asked.uri.path() {
+            "/log" | "/profile" if !is_here && !is_only_read(&asked) => {
+                plain(StatusCode::FORBIDDEN, "this is done for callers on this machine only\n")
+            }
+            "/log" => log::log(self.shown.log.as_ref(), &asked.method, body).await,
+            _ if !matches!(asked.method, Method::GET | Method::HEAD) => only("GET, HEAD"),
+            "/" => plain(StatusCode::OK, self.index()),
+            "/livez" => plain(StatusCode::OK, "live\n"),
+            "/readyz" => ready::ready(&self.readiness, &self.shown.concerns, &asked).await,
+            "/metrics" => typed(MEDIA_TYPE, self.metrics.text()),
+            "/profile" => profile::profile(&asked).await,
+            "/config" => self.settings(&asked),
+            path => match self.shown.pages.iter().find(|(known, ..)| *known == path) {
+                Some((_, _, page)) => json(StatusCode::OK, &page()),
+                None => plain(StatusCode::NOT_FOUND, format!("not here; here are\n{}", self.index())),
+            },
+        }
+    }
+
+    fn settings(&self, asked: &Parts) -> Answer {
+        match &self.shown.settings {
+            Some((_, settings)) if wants_json(asked, "json") => json(StatusCode::OK, settings),
+            Some((text, _)) => typed("application/toml", text.clone()),
+            None => plain(StatusCode::NOT_IMPLEMENTED, "this process was not told its settings by a file\n"),
+        }
+    }
+
+    /// Each path with what is there.
+    fn index(&self) -> String {
+        let pages = self.shown.pages.iter().map(|(path, about, _)| (*path, *about));
+        PATHS.into_iter().chain(pages).map(|(path, about)| format!("{path} - {about}\n")).collect()
+    }
+}
+
+/// Whether what is known anyhow is read, and nothing done for it.
+fn is_only_read(asked: &Parts) -> bool {
+    asked.uri.path() == "/log" && matches!(asked.method, Method::GET | Method::HEAD)
+}

@@ -1,0 +1,194 @@
+//! The configuration that is in force, with who set each value: for people who ask a running process. What is secret in it
+//! is never told; paths are.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use figment::Figment;
+use serde_json::{Map, Value, json};
+
+use super::layer::{self, DEFAULT};
+use super::{Config, ConfigError, Overrides, rules};
+
+/// What is told in the place of a secret.
+const MASKED: &str = "***";
+
+/// The configuration, and the sources of its values.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Effective {
+    /// The values.
+    pub config: Config,
+    /// Who set each key; a key that is missing has its default.
+    sources: BTreeMap<String, String>,
+}
+
+impl From<Config> for Effective {
+    /// Nobody knows where its values come from.
+    fn from(config: Config) -> Effective {
+        Effective { config, sources: BTreeMap::new() }
+    }
+}
+
+impl Effective {
+    /// As [`Config::load`], with the sources.
+    ///
+    /// # Errors
+    /// As those of [`Config::load`].
+    pub fn load(
+        file: Option<&Path>,
+        env: impl Iterator<Item = (String, String)>,
+        flags: Overrides,
+    ) -> Result<Effective, ConfigError> {
+        let keys = Config::keys();
+        let (defaults, flags) = flags.into_layers(&keys);
+        let file = file.map(layer::Layer::file);
+        let variables = layer::from_variables(&keys, env);
+        let layers = defaults.into_iter().chain(file).chain(variables).chain(flags);
+        let (mut problems, mut figment) = (Vec::new(), Figment::new());
+        for layer in layers {
+            match layer {
+                Ok(layer) => {
+                    problems.extend(layer.problems(&keys));
+                    figment = figment.merge(layer);
+                }
+                Err(problem) => problems.push(problem),
+            }
+        }
+        ConfigError::unless_empty(problems)?;
+        let config: Config = figment.extract_lossy().expect("each value was checked by itself");
+        ConfigError::unless_empty(rules::broken(&config, &figment))?;
+        let source = |path: &String| Some((path.clone(), figment.find_metadata(path)?.name.clone().into_owned()));
+        let sources = keys.iter().filter_map(|key| source(&key.path)).collect();
+        Ok(Effective { config, sources })
+    }
+
+    /// Each key with its value, null where it has none, and its source.
+    fn told(&self) -> Vec<(String, Value, &str)> {
+        let values = serde_json::to_value(&self.config).expect("settings are texts, numbers and truth values");
+        let keys = Config::keys().into_iter();
+        let told = keys.map(|key| {
+            let value = values.pointer(&format!("/{}", key.path.replace('.', "/"))).cloned().unwrap_or_default();
+            let source = match self.sources.get(&key.path) {
+                Some(source) => source,
+                None if key.default == super::keys::default_text(value.clone()) => DEFAULT,
+                None => "unknown",
+            };
+            (masked(&key.path, value), key.path, source)
+        });
+        told.map(|(value, path, source)| (path, value, source)).collect()
+    }
+
+    /// As a JSON object: by key its value and its source.
+    pub fn json(&self) -> Value {
+        let entry = |(path, value, source): (String, Value, &str)| (path, json!({ "value": value, "source": source }));
+        Value::Object(self.told().into_iter().map(entry).collect::<Map<_, _>>())
+    }
+
+    /// As a file that could be loaded again, but for what is masked, with the sources as comments.
+    pub fn toml(&self) -> String {
+        let mut text = String::new();
+        let mut current = String::new();
+        for (path, value, source) in self.told() {
+            let (table, name) = path.rsplit_once('.').unwrap_or(("", &path));
+            if table != current {
+                text.push_str(&format!("\n[{table}]\n"));
+                table.clone_into(&mut current);
+            }
+            match value {
+                Value::Null => text.push_str(&format!("# {name} is not set\n")),
+                value => text.push_str(&format!("{name} = {} # {source}\n", inline(&value))),
+            }
+        }
+        text
+    }
+}
+
+/// A value without what is secret in it: the credentials in an address, and all of what is named as such.
+fn masked(path: &str, value: Value) -> Value {
+    const SECRET: [&str; 5] = ["headers", "password", "token", "secret", "credentials"];
+    let name = path.rsplit('.').next().unwrap_or(path);
+    match value {
+        Value::Null => Value::Null,
+        _ if SECRET.iter().any(|secret| name.contains(secret)) => MASKED.into(),
+        Value::String(text) => without_credentials(&text).into(),
+        value => value,
+    }
+}
+
+/// `https://user:word@host/path?key=word` as `https://***@host/path?***`; other texts as they are.
+fn without_credentials(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
+    let (rest, query) = match rest.split_once('?') {
+        Some((rest, _)) => (rest, format!("?{MASKED}")),
+        None => (rest, String::new()),
+    };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    match authority.rsplit_once('@') {
+        Some((_, host)) => format!("{scheme}://{MASKED}@{host}{path}{query}"),
+        None => format!("{scheme}://{authority}{path}{query}"),
+    }
+}
+
+/// A value in TOML, on one line. Texts of JSON are texts of TOML.
+fn inline(value: &Value) -> String {
+    match value {
+        Value::Array(values) => format!("[{}]", values.iter().map(inline).collect::<Vec<_>>().join(", ")),
+        Value::Object(entries) => {
+            let set = entries.iter().filter(|(_, value)| !value.is_null());
+            let entries: Vec<String> =
+                set.map(|(name, value)| format!("{} = {}", json!(name), inline(value))).collect();
+            format!("{{ {} }}", entries.join(", "))
+        }
+        value => value.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn loaded(text: &str) -> (tempfile::NamedTempFile, Effective) {
+        let mut file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        let variable = [("INFERGATE_LIMITS_IN_FLIGHT".to_owned(), "13".to_owned())];
+        let flags = Overrides::default().flag("--listen", "listen", Some("127.0.0.1:21"));
+        let effective = Effective::load(Some(file.path()), variable.into_iter(), flags).unwrap();
+        (file, effective)
+    }
+
+    #[test]
+    fn each_value_is_told_with_who_set_it() {
+        let (file, effective) = loaded("[limits]\nin_flight = 3\nqueue_calls = 4");
+        let told = effective.json();
+        assert_eq!(told["limits.in_flight"], json!({ "value": 13, "source": "INFERGATE_LIMITS_IN_FLIGHT" }));
+        assert_eq!(told["limits.queue_calls"]["source"], file.path().to_str().unwrap());
+        assert_eq!(told["listen"], json!({ "value": "127.0.0.1:21", "source": "--listen" }));
+        assert_eq!(told["log.level"], json!({ "value": "info", "source": "default" }));
+        assert_eq!(told["compute.cpus"]["value"], Value::Null);
+        assert_eq!(told.as_object().unwrap().len(), Config::keys().len());
+    }
+
+    #[test]
+    fn as_a_file_it_can_be_loaded_again() {
+        let model = "[model.\"a b\"]\npure = true\npolicy = \"least-request\"\n[tls]\ncert = \"c\"\nkey = \"tls/k\"";
+        let (_, effective) = loaded(model);
+        let text = effective.toml();
+        assert!(text.contains("in_flight = 13 # INFERGATE_LIMITS_IN_FLIGHT\n"), "{text}");
+        assert!(text.contains("key = \"tls/k\""), "a path is no secret: {text}");
+        let (_, again) = loaded(&text);
+        assert_eq!(again.config, effective.config);
+    }
+
+    #[test]
+    fn secrets_are_not_told() {
+        let mut config = Config::default();
+        config.tracing.endpoint = Some("https://me:word@collector:4317/v1?key=word".to_owned());
+        let effective = Effective::from(config);
+        assert_eq!(effective.json()["tracing.endpoint"]["value"], "https://***@collector:4317/v1?***");
+        assert!(!effective.toml().contains("word"), "{}", effective.toml());
+        assert_eq!(masked("tracing.headers", json!({ "authorization": "word" })), MASKED);
+        assert_eq!(masked("tls.key", json!("tls/key.pem")), "tls/key.pem");
+    }
+}
