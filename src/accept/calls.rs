@@ -20,10 +20,10 @@ use super::phase::Phases;
 use super::protocol::Protocol;
 use super::timing;
 use super::tracing::{Tracing, status_of};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::infer::{Execution, Infer, InferResponse, LoadReport, Member, Spent, Stage, Timeline, call};
 use crate::observe::trace::Followed;
-use crate::observe::{Entry, Ledger};
+use crate::observe::{CallTable, Entry, Ledger, Measured};
 use crate::tensor::Rope;
 use crate::wire::stages::{self, Told};
 use crate::wire::{orca, status};
@@ -61,6 +61,8 @@ pub struct Calls<S> {
     pub phases: Phases,
     /// Traces of calls.
     pub tracing: Tracing,
+    /// What calls are measured by, where they are.
+    measures: Option<Arc<CallTable>>,
     gateways: Gateways,
 }
 
@@ -74,7 +76,20 @@ impl<S> Calls<S> {
         phases: Phases,
         tracing: Tracing,
     ) -> Calls<S> {
-        Calls { service, rules, budget, ledger, phases, tracing, gateways: Gateways::new(Instant::now()) }
+        let gateways = Gateways::new(Instant::now());
+        Calls { service, rules, budget, ledger, phases, tracing, measures: None, gateways }
+    }
+
+    /// The same, measured.
+    pub fn measured_by(self, table: Option<Arc<CallTable>>) -> Calls<S> {
+        Calls { measures: table, ..self }
+    }
+
+    /// Takes a call in, of which nothing else is known yet.
+    pub(super) fn enter(&self) -> (Timeline, Ending) {
+        let timeline = Timeline::start(Instant::now());
+        let measured = self.measures.as_ref().map_or(Measured::OFF, |table| table.measure(&timeline));
+        (timeline, Ending { entry: self.ledger.accept(), measured })
     }
 }
 
@@ -87,21 +102,20 @@ impl<S: Infer> Calls<S> {
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: std::fmt::Display,
     {
-        let timeline = Timeline::start(Instant::now());
-        let entry = self.ledger.accept();
+        let (timeline, ending) = self.enter();
         let (head, body) = request.into_parts();
         let trace = self.tracing.begin(self.tracing.propagators.read(&head.headers), is_trusted);
         let followed = self.tracing.tracer.follow(trace.as_ref(), P::METHOD, &timeline);
         let metadata = match Metadata::read(&head.headers, self.rules.deadlines, timeline.started()) {
             Ok(metadata) => Metadata { trace, ..metadata },
-            Err(error) => return Box::pin(ready(ended(entry, followed, Err(error)))),
+            Err(error) => return Box::pin(ready(ended(ending, followed, Err(error)))),
         };
         let encoding = metadata.encoding;
         let mut messages = Messages::new(body, encoding, self.rules.body, self.budget.clone(), P::LARGE_BYTES);
         let calls = self.clone();
         Box::pin(async move {
             let answer = calls.answer::<P, B>(&mut messages, &metadata, &timeline).await;
-            ended(entry, followed, answer)
+            ended(ending, followed, answer)
         })
     }
 
@@ -137,6 +151,7 @@ impl<S: Infer> Calls<S> {
     ) -> Result<(Rope, Taken, Execution)> {
         let (calling, mut taken, reply) = self.begin::<P>(message, metadata, timeline)?;
         let mut response: InferResponse = calling.await?;
+        timeline.taken_by(&response.model, response.version);
         if let Some((notes, version)) = metadata.notes().zip(response.version) {
             notes.answered_by(version);
         }
@@ -177,10 +192,18 @@ impl<S: Infer> Calls<S> {
     }
 }
 
+/// A call that counts as what it ends. Dropped, its caller has left.
+pub(super) struct Ending {
+    pub(super) entry: Entry,
+    pub(super) measured: Measured,
+}
+
 /// Counts a call as what it ended.
-fn ended(entry: Entry, followed: Followed, answer: Result<Response<Answer>>) -> Response<Answer> {
+fn ended(ending: Ending, followed: Followed, answer: Result<Response<Answer>>) -> Response<Answer> {
+    let Ending { entry, measured } = ending;
     entry.end(&answer);
-    followed.end(|| status_of(&answer));
+    let exported = followed.end(|| status_of(&answer));
+    measured.end(answer.as_ref().err().map(Error::kind), exported);
     answer.unwrap_or_else(Answer::failed)
 }
 

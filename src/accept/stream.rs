@@ -15,14 +15,14 @@ use http_body::{Body, Frame};
 
 use super::answer::response;
 use super::budget::Taken;
-use super::calls::{Calls, Rules};
+use super::calls::{Calls, Ending, Rules};
 use super::message::{BodyRules, Message, Messages};
 use super::metadata::Metadata;
 use super::phase::{Phase, PhaseWatch};
 use super::protocol::{OpenInference, Protocol};
 use super::tracing::status_of;
 use crate::error::{Error, Kind, Result};
-use crate::infer::{Infer, Stage, Timeline, Trace};
+use crate::infer::{Infer, Stage, Trace};
 use crate::observe::trace::Status;
 use crate::tensor::Rope;
 use crate::wire::timeout::GRPC_TIMEOUT;
@@ -111,8 +111,7 @@ impl<S: Infer> Calls<S> {
         trace: Option<Arc<Trace>>,
         fatal: bool,
     ) -> Answered {
-        let timeline = Timeline::start(Instant::now());
-        let entry = self.ledger.accept();
+        let (timeline, Ending { entry, measured }) = self.enter();
         let followed = self.tracing.tracer.follow(trace.as_ref(), METHOD, &timeline);
         let id = oip::id(&message.bytes);
         let deadline = metadata.deadline.min(timeline.started() + self.rules.deadlines.default);
@@ -120,17 +119,18 @@ impl<S: Infer> Calls<S> {
         let result = self.one::<OpenInference>(message, &metadata, &timeline).await;
         entry.end(&result);
         let status = followed.is_noted().then(|| status_of(&result));
+        let failure = result.as_ref().err().map(Error::kind);
         let (message, taken) = match result {
             Ok((answer, taken, _)) => (oip::in_stream(&answer), Some(taken)),
             Err(error) if fatal => {
-                followed.end(|| status.unwrap_or(Status::OK));
+                measured.end(failure, followed.end(|| status.unwrap_or(Status::OK)));
                 return Answered { message: Rope::default(), fatal: Some(error), taken: None };
             }
             Err(error) => (oip::failed_in_stream(status::cut(error.message()), &id), None),
         };
         let message = metadata.answer_encoding.deflated(message).await;
         timeline.end(Stage::Encode, Instant::now());
-        followed.end(|| status.unwrap_or(Status::OK));
+        measured.end(failure, followed.end(|| status.unwrap_or(Status::OK)));
         Answered { message, fatal: None, taken }
     }
 }

@@ -27,7 +27,7 @@ use super::now;
 use super::pick::{Candidate, Picker};
 use super::retry::{Attempt, Next, Ran, Speaks, decide};
 use crate::error::{Error, Kind, Result};
-use crate::infer::{InferRequest, InferResponse, LoadReport, Member as Caller, Stage, Why};
+use crate::infer::{InferRequest, InferResponse, LoadReport, Member as Caller, ModelName, Stage, Why};
 
 /// Who can be called for a model. Endpoints that are leaving are among them only where no other is.
 #[derive(Default)]
@@ -71,6 +71,8 @@ pub struct Traits {
 
 /// What the pools of one model share, whatever version they lead to.
 pub struct Tactics {
+    /// The model.
+    pub name: ModelName,
     /// Picks endpoints.
     pub picker: Picker,
     /// What retries and hedges live on.

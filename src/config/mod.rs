@@ -71,6 +71,8 @@ settings! {
         compute: Compute,
         /// The log, on standard error.
         log: Log,
+        /// What is told at /metrics.
+        metrics: Metrics,
         /// Distributed traces. They are on where there is a collector.
         tracing: Tracing,
         /// gRPC reflection.
@@ -231,6 +233,14 @@ settings! {
         level: LogFilter = LogFilter::default(),
         /// How they are written.
         format: LogFormat = LogFormat::Text,
+    }
+}
+
+settings! {
+    /// What is told at /metrics.
+    pub struct Metrics {
+        /// Whether calls are counted by their ends, and timed by stage, for each model.
+        calls: bool = true,
     }
 }
 

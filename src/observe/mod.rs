@@ -1,5 +1,6 @@
 //! What happened: numbers beside the path of a call. Nothing here changes what a call gets.
 
+mod calls;
 mod gauges;
 mod ledger;
 mod metrics;
@@ -7,6 +8,7 @@ mod statistics;
 /// Distributed traces.
 pub mod trace;
 
+pub use calls::{CallTable, Measured};
 pub use gauges::QueueGauges;
 pub use ledger::{Entry, Ledger, Totals};
 pub use metrics::{MEDIA_TYPE, Metrics};

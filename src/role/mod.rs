@@ -27,7 +27,8 @@ use crate::balance::{EndpointRules, Router};
 use crate::config::Config;
 use crate::infer::Infer;
 use crate::models::{Catalog, Repository};
-use crate::observe::{Ledger, Metrics, StatisticsTable};
+use crate::observe::{CallTable, Ledger, Metrics, StatisticsTable};
+use crate::wire::status;
 
 /// The stages between the door and a model.
 pub type Stages = Limit<Deadline<Router<ModelService>>>;
@@ -51,7 +52,9 @@ pub struct Parts {
 /// All in one: the front door and the models in one process.
 pub fn serve(config: &Config, repository: Repository, engines: Engines, tracing: Tracing) -> Parts {
     let statistics = Arc::new(StatisticsTable::default());
-    let metrics = Arc::new(told(statistics.clone(), &tracing));
+    let ledger = Arc::new(Ledger::default());
+    let measures = measures(config);
+    let metrics = Arc::new(told(statistics.clone(), &ledger, measures.as_ref(), &tracing));
     let (leaving, soon) = watch::channel(false);
     let loader = loader(config, engines, statistics.clone(), soon);
     let catalog = Catalog::new(repository, loader, config.compute.load_concurrency);
@@ -59,16 +62,29 @@ pub fn serve(config: &Config, repository: Repository, engines: Engines, tracing:
     let in_flight = InFlight::new(config.limits.in_flight, "the server");
     let stages = Limit::new(in_flight, Deadline::new(Router::new(catalog.clone())));
 
-    let ledger = Arc::new(Ledger::default());
     let directory = CatalogDirectory { catalog: catalog.clone(), statistics };
     let readiness = Readiness { directory, phases: Phases::default() };
-    let front = door(config, stages, ledger.clone(), &readiness, tracing);
+    let front = door(config, stages, (ledger.clone(), measures), &readiness, tracing);
     Parts { front, catalog, readiness, ledger, metrics, leaving }
 }
 
-/// The metrics of a process with these statistics, and of its traces where it makes some.
-fn told(statistics: Arc<StatisticsTable>, tracing: &Tracing) -> Metrics {
-    let metrics = Metrics::new(statistics);
+/// What calls are measured by, where they are.
+fn measures(config: &Config) -> Option<Arc<CallTable>> {
+    config.metrics.calls.then(|| Arc::new(CallTable::new(status::name)))
+}
+
+/// The metrics of a process with these statistics, of its calls, and of its traces where it makes some.
+fn told(
+    statistics: Arc<StatisticsTable>,
+    ledger: &Arc<Ledger>,
+    measures: Option<&Arc<CallTable>>,
+    tracing: &Tracing,
+) -> Metrics {
+    let metrics = Metrics::new(statistics).with(ledger.metrics());
+    let metrics = match measures {
+        Some(measures) => metrics.with_calls(measures.clone()),
+        None => metrics,
+    };
     match tracing.tracer.metrics() {
         Some(traces) => metrics.with(traces),
         None => metrics,
@@ -79,12 +95,13 @@ fn told(statistics: Arc<StatisticsTable>, tracing: &Tracing) -> Metrics {
 fn door<S: Infer, D: Directory>(
     config: &Config,
     stages: S,
-    ledger: Arc<Ledger>,
+    (ledger, measures): (Arc<Ledger>, Option<Arc<CallTable>>),
     readiness: &Readiness<D>,
     tracing: Tracing,
 ) -> Arc<Front<S>> {
     let budget = ByteBudget::new(config.limits.message_bytes.get());
     let calls = Calls::new(stages, rules(config), budget, ledger, readiness.phases.clone(), tracing);
+    let calls = calls.measured_by(measures);
     let control =
         OpenInferenceControl { readiness: readiness.clone(), allow_model_control: config.allow_model_control };
     let limit = config.limits.message_size.get();

@@ -162,6 +162,7 @@ impl Rig {
         }
         let traits = Traits { pure, hedged: true };
         let tactics = Arc::new(Tactics {
+            name: "m".parse().unwrap(),
             picker: Picker::new(Policy::default(), Zones::default(), SlowStart::default()),
             budget: RetryBudget::new(now),
             hedging: Hedging::new(now),

@@ -121,6 +121,7 @@ impl Rig {
             servers.push(Server::start(number).await);
         }
         let tactics = Arc::new(Tactics {
+            name: "m".parse().unwrap(),
             picker: Picker::new(Policy::RoundRobin, Zones::default(), SlowStart::default()),
             budget: RetryBudget::new(now),
             hedging: Hedging::new(now),

@@ -169,6 +169,7 @@ impl Model {
 
 fn tactics(name: &ModelName, rules: &RosterRules, now: Instant) -> Tactics {
     Tactics {
+        name: name.clone(),
         picker: picker((rules.policy)(name)),
         budget: RetryBudget::new(now),
         hedging: Hedging::new(now),

@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 use super::ports::{Addresses, Bound, Ports};
 use super::server::StartError;
 use super::tracing::{FLUSH, tracing};
-use super::{door, endpoint_rules, told};
+use super::{door, endpoint_rules, measures, told};
 use crate::accept::{Page, Phases, Readiness};
 use crate::admit::{Deadline, InFlight, Limit};
 use crate::balance::pick::Policy;
@@ -76,8 +76,9 @@ impl Gateway {
         let readiness = Readiness { directory: RosterDirectory::new(roster.clone()), phases };
         let tracing = tracing(config, "infergate-gateway")?;
         let (tracer, statistics) = (tracing.tracer.clone(), Arc::new(StatisticsTable::default()));
-        let metrics = Arc::new(told(statistics, &tracing).with(fleet));
-        let front = door(config, stages, ledger.clone(), &readiness, tracing);
+        let measures = measures(config);
+        let metrics = Arc::new(told(statistics, &ledger, measures.as_ref(), &tracing).with(fleet));
+        let front = door(config, stages, (ledger.clone(), measures), &readiness, tracing);
         let listed = roster.clone();
         let page: Page = Arc::new(move || {
             let now = tokio::time::Instant::now().into_std();
