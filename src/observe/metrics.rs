@@ -14,6 +14,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::calls::CallTable;
 use super::gauges::QueueGauges;
+use super::process::Process;
 use super::statistics::{ModelTotals, Statistics, StatisticsTable};
 use crate::infer::{Close, ModelName, Version};
 
@@ -31,9 +32,10 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Metrics of the models in `statistics`.
+    /// Metrics of the process, and of the models in `statistics`.
     pub fn new(statistics: Arc<StatisticsTable>) -> Metrics {
         let mut registry = Registry::default();
+        registry.register_collector(Box::new(Process));
         registry.register_collector(Box::new(Batches { statistics }));
         Metrics { registry, calls: None }
     }

@@ -4,6 +4,7 @@ mod calls;
 mod gauges;
 mod ledger;
 mod metrics;
+mod process;
 mod statistics;
 /// Distributed traces.
 pub mod trace;

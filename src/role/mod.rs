@@ -5,6 +5,7 @@ mod gateway;
 mod loader;
 mod ports;
 mod server;
+mod states;
 mod tracing;
 
 use std::sync::Arc;
@@ -54,10 +55,11 @@ pub fn serve(config: &Config, repository: Repository, engines: Engines, tracing:
     let statistics = Arc::new(StatisticsTable::default());
     let ledger = Arc::new(Ledger::default());
     let measures = measures(config);
-    let metrics = Arc::new(told(statistics.clone(), &ledger, measures.as_ref(), &tracing));
+    let metrics = told(statistics.clone(), &ledger, measures.as_ref(), &tracing);
     let (leaving, soon) = watch::channel(false);
     let loader = loader(config, engines, statistics.clone(), soon);
     let catalog = Catalog::new(repository, loader, config.compute.load_concurrency);
+    let metrics = Arc::new(metrics.with(states::States(catalog.clone())));
 
     let in_flight = InFlight::new(config.limits.in_flight, "the server");
     let stages = Limit::new(in_flight, Deadline::new(Router::new(catalog.clone())));

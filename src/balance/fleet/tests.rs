@@ -172,6 +172,7 @@ impl Rig {
             bell: Arc::default(),
             zero: now,
             extra: Default::default(),
+            changes: Arc::default(),
             astir: Default::default(),
         });
         let member = |server: &Server| {

@@ -131,6 +131,7 @@ impl Rig {
             bell: Arc::default(),
             zero: now,
             extra: Extra::default(),
+            changes: Arc::default(),
             astir: AtomicBool::default(),
         });
         let member = |server: &Server| {
