@@ -241,6 +241,8 @@ settings! {
     pub struct Metrics {
         /// Whether calls are counted by their ends, and timed by stage, for each model.
         calls: bool = true,
+        /// Servers by whose names the same is told as well: "triton", "tensorflow-serving".
+        compatible: List = List::default(),
     }
 }
 

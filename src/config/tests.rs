@@ -222,6 +222,7 @@ fn values_out_of_range_are_refused() {
         "tls.key = \"a\"",
         "tls.client_ca = \"a\"",
         "models = \"\"",
+        "metrics.compatible = [\"graphite\"]",
     ] {
         let refused = refusal(file(text));
         assert_eq!(refused.lines().count(), 1, "{refused}");

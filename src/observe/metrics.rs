@@ -16,6 +16,7 @@ use super::calls::CallTable;
 use super::gauges::QueueGauges;
 use super::process::Process;
 use super::statistics::{ModelTotals, Statistics, StatisticsTable};
+use super::triton::Triton;
 use crate::infer::{Close, ModelName, Version};
 
 /// The media type of [`Metrics::text`].
@@ -29,6 +30,8 @@ const SIZES: [u64; 11] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024];
 pub struct Metrics {
     registry: Registry,
     calls: Option<Arc<CallTable>>,
+    /// Whether calls are told by TensorFlow Serving's names as well.
+    as_tensorflow: bool,
 }
 
 impl Metrics {
@@ -37,12 +40,22 @@ impl Metrics {
         let mut registry = Registry::default();
         registry.register_collector(Box::new(Process));
         registry.register_collector(Box::new(Batches { statistics }));
-        Metrics { registry, calls: None }
+        Metrics { registry, calls: None, as_tensorflow: false }
     }
 
     /// Tells also of calls.
     pub fn with_calls(self, calls: Arc<CallTable>) -> Metrics {
         Metrics { calls: Some(calls), ..self }
+    }
+
+    /// Tells the models in `statistics` by Triton's names as well.
+    pub fn with_triton_names(self, statistics: Arc<StatisticsTable>) -> Metrics {
+        self.with(Triton(statistics))
+    }
+
+    /// Tells calls by TensorFlow Serving's names as well.
+    pub fn with_tensorflow_names(self) -> Metrics {
+        Metrics { as_tensorflow: true, ..self }
     }
 
     /// Tells also what another part of the process collects.
@@ -62,6 +75,9 @@ impl Metrics {
         encode_registry(text, &self.registry)?;
         if let Some(calls) = &self.calls {
             calls.tell(text)?;
+            if self.as_tensorflow {
+                calls.tell_as_tensorflow(text)?;
+            }
         }
         encode_eof(text)
     }

@@ -8,6 +8,7 @@ mod process;
 mod statistics;
 /// Distributed traces.
 pub mod trace;
+mod triton;
 
 pub use calls::{CallTable, Measured};
 pub use gauges::QueueGauges;

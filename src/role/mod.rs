@@ -55,7 +55,7 @@ pub fn serve(config: &Config, repository: Repository, engines: Engines, tracing:
     let statistics = Arc::new(StatisticsTable::default());
     let ledger = Arc::new(Ledger::default());
     let measures = measures(config);
-    let metrics = told(statistics.clone(), &ledger, measures.as_ref(), &tracing);
+    let metrics = told(config, statistics.clone(), &ledger, measures.as_ref(), &tracing);
     let (leaving, soon) = watch::channel(false);
     let loader = loader(config, engines, statistics.clone(), soon);
     let catalog = Catalog::new(repository, loader, config.compute.load_concurrency);
@@ -77,12 +77,20 @@ fn measures(config: &Config) -> Option<Arc<CallTable>> {
 
 /// The metrics of a process with these statistics, of its calls, and of its traces where it makes some.
 fn told(
+    config: &Config,
     statistics: Arc<StatisticsTable>,
     ledger: &Arc<Ledger>,
     measures: Option<&Arc<CallTable>>,
     tracing: &Tracing,
 ) -> Metrics {
-    let metrics = Metrics::new(statistics).with(ledger.metrics());
+    let named_as = |server: &str| config.metrics.compatible.iter().any(|name| name == server);
+    let mut metrics = Metrics::new(statistics.clone()).with(ledger.metrics());
+    if named_as("triton") {
+        metrics = metrics.with_triton_names(statistics);
+    }
+    if named_as("tensorflow-serving") {
+        metrics = metrics.with_tensorflow_names();
+    }
     let metrics = match measures {
         Some(measures) => metrics.with_calls(measures.clone()),
         None => metrics,

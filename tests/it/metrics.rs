@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use infergate::config::Config;
+use serde_json::json;
 use tonic::Code;
 
 use crate::harness::{Collector, Fronting, Model, Serving, echo, echo_of, within};
@@ -21,6 +22,7 @@ fn all(collector: &Collector) -> impl Fn(&mut Config) {
         config.load_report = true;
         config.tracing.endpoint = endpoint.clone();
         config.tracing.ratio = Some(1.0);
+        config.metrics.compatible = serde_json::from_value(json!(["triton", "tensorflow-serving"])).unwrap();
     }
 }
 

@@ -57,6 +57,12 @@ impl Counted {
         self.nanos += histogram.nanos.load(Relaxed);
     }
 
+    /// Adds what was counted elsewhere.
+    pub(super) fn join(&mut self, other: &Counted) {
+        self.counts.iter_mut().zip(&other.counts).for_each(|(sum, count)| *sum += count);
+        self.nanos += other.nanos;
+    }
+
     /// How many durations.
     pub(super) fn count(&self) -> u64 {
         self.counts.iter().sum()

@@ -3,6 +3,7 @@
 
 mod histogram;
 mod series;
+mod tensorflow;
 mod text;
 
 use std::collections::HashMap;

@@ -90,6 +90,26 @@ fn versions_beyond_the_most_are_told_as_others_until_one_is_long_quiet() {
 }
 
 #[test]
+fn versions_of_a_model_are_told_as_one_by_the_names_of_tensorflow_serving() {
+    let table = table();
+    [1, 2].into_iter().for_each(|version| table.measure(&taken("m", version)).end(None, None));
+    table.measure(&taken("m", 2)).end(Some(Kind::Late), None);
+    let mut text = String::new();
+    table.tell_as_tensorflow(&mut text).unwrap();
+    let labels = "model_name=\"m\",API=\"predict\",entrypoint=\"GRPC\"";
+    expect(
+        &text,
+        &[
+            ":tensorflow:serving:request_count{model_name=\"m\",status=\"OK\"} 2",
+            ":tensorflow:serving:request_count{model_name=\"m\",status=\"DEADLINE_EXCEEDED\"} 1",
+            &format!(":tensorflow:serving:request_latency_bucket{{{labels},le=\"20000.0\"}} 0"),
+            &format!(":tensorflow:serving:request_latency_bucket{{{labels},le=\"+Inf\"}} 3"),
+            &format!(":tensorflow:serving:request_latency_count{{{labels}}} 3"),
+        ],
+    );
+}
+
+#[test]
 fn what_threads_count_at_once_adds_up() {
     let table = table();
     let timeline = taken("m", 1);

@@ -18,10 +18,11 @@ const OTHERS: &str = "_other";
 const STAGE_STEP: usize = 2;
 
 /// One model version.
-struct Told {
+pub(super) struct Told {
+    pub(super) model: String,
     /// `model="m",version="1"`.
     labels: String,
-    sums: Sums,
+    pub(super) sums: Sums,
     examples: BTreeMap<(usize, usize), Example>,
 }
 
@@ -47,7 +48,7 @@ impl CallTable {
     }
 
     /// Every series in which a call was counted, by name and version.
-    fn told(&self) -> Vec<Told> {
+    pub(super) fn told(&self) -> Vec<Told> {
         let known = self.known.load();
         let mut all: Vec<_> = known
             .iter()
@@ -60,7 +61,7 @@ impl CallTable {
         let told = all.into_iter().map(|(model, version, series)| {
             let version = version.map_or_else(String::new, |version| version.to_string());
             let labels = format!("model=\"{model}\",version=\"{version}\"");
-            Told { labels, sums: series.sums(), examples: series.examples() }
+            Told { model: model.to_owned(), labels, sums: series.sums(), examples: series.examples() }
         });
         told.filter(|told| told.sums.ends.iter().any(|count| *count > 0)).collect()
     }
@@ -76,7 +77,7 @@ impl CallTable {
     }
 
     /// Those codes with which any call has ended.
-    fn by_code(&self, ends: &[u64; ENDS]) -> BTreeMap<&'static str, u64> {
+    pub(super) fn by_code(&self, ends: &[u64; ENDS]) -> BTreeMap<&'static str, u64> {
         let mut codes = BTreeMap::from([("OK", ends[end_of(None)])]);
         for kind in Kind::ALL {
             *codes.entry((self.code)(kind)).or_default() += ends[end_of(Some(kind))];
@@ -115,7 +116,7 @@ impl Told {
 }
 
 /// What a family of metrics is.
-fn head(text: &mut String, name: &str, kind: &str, help: &str) -> fmt::Result {
+pub(super) fn head(text: &mut String, name: &str, kind: &str, help: &str) -> fmt::Result {
     writeln!(text, "# HELP {name} {help}.\n# TYPE {name} {kind}")?;
     if name.ends_with("_seconds") { writeln!(text, "# UNIT {name} seconds") } else { Ok(()) }
 }

@@ -77,7 +77,7 @@ impl Gateway {
         let tracing = tracing(config, "infergate-gateway")?;
         let (tracer, statistics) = (tracing.tracer.clone(), Arc::new(StatisticsTable::default()));
         let measures = measures(config);
-        let metrics = Arc::new(told(statistics, &ledger, measures.as_ref(), &tracing).with(fleet));
+        let metrics = Arc::new(told(config, statistics, &ledger, measures.as_ref(), &tracing).with(fleet));
         let front = door(config, stages, (ledger.clone(), measures), &readiness, tracing);
         let listed = roster.clone();
         let page: Page = Arc::new(move || {
