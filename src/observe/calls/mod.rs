@@ -96,10 +96,8 @@ fn find<'a>(known: &'a Known, model: &ModelName, version: Option<Version>) -> Op
 fn forget_one(known: &mut Known, second: u64) -> bool {
     let all = known.iter().flat_map(|(model, versions)| versions.iter().map(move |entry| (model, entry)));
     let quietest = all.map(|(model, (version, series))| (series.sums().last, model.clone(), *version)).min();
-    let Some((last, model, version)) = quietest.filter(|(last, ..)| last + QUIET.as_secs() < second) else {
-        return false;
-    };
-    let _ = last;
+    let is_quiet = |(last, ..): &(u64, ModelName, Option<Version>)| last + QUIET.as_secs() < second;
+    let Some((_, model, version)) = quietest.filter(is_quiet) else { return false };
     if let Some(versions) = known.get_mut(&model) {
         versions.retain(|(other, _)| *other != version);
         if versions.is_empty() {
