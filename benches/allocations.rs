@@ -23,11 +23,12 @@ use infergate::batch::{self, Batcher, Bounds};
 use infergate::compute::{Engine, Identity, Loaded, Runners};
 use infergate::error::Result;
 use infergate::infer::{Interest, Version};
-use infergate::observe::Statistics;
 use infergate::observe::trace::{self, Collector, Protocol, Sampler, Tracer};
+use infergate::observe::{CallTable, Statistics};
 use infergate::tensor::{BatchAxis, DType, Dim, Signature, Tensor, TensorSpec, aligned};
 use infergate::wire::proto::inference::ModelInferRequest;
 use infergate::wire::proto::inference::model_infer_request::InferInputTensor;
+use infergate::wire::status;
 use infergate::wire::trace::Propagators;
 use prost::Message;
 
@@ -111,7 +112,9 @@ fn calls(seen: Arc<AtomicUsize>, max_batch: usize, tracing: Tracing) -> Arc<Call
         stream_in_flight: 1,
         stream_idle: minute,
     };
-    Arc::new(Calls::new(service, rules, ByteBudget::new(1 << 30), Arc::default(), Phases::default(), tracing))
+    let calls = Calls::new(service, rules, ByteBudget::new(1 << 30), Arc::default(), Phases::default(), tracing);
+    let is_measured = std::env::args().any(|argument| argument == "--measured");
+    Arc::new(calls.measured_by(is_measured.then(|| Arc::new(CallTable::new(status::name)))))
 }
 
 /// Who calls.

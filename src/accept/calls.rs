@@ -26,7 +26,7 @@ use crate::error::{Error, Result};
 use crate::infer::{Execution, Infer, InferResponse, LoadReport, Member, Spent, Stage, Timeline, call};
 use crate::observe::log::{Place, Within};
 use crate::observe::trace::Followed;
-use crate::observe::{Entry, Ledger};
+use crate::observe::{CallTable, Entry, Ledger, Measured};
 use crate::tensor::Rope;
 use crate::wire::stages::{self, Told};
 use crate::wire::{orca, status};
@@ -66,6 +66,8 @@ pub struct Calls<S> {
     pub tracing: Tracing,
     /// Lines of calls in the log.
     pub access: Access,
+    /// What calls are measured by, where they are.
+    measures: Option<Arc<CallTable>>,
     gateways: Gateways,
 }
 
@@ -79,13 +81,25 @@ impl<S> Calls<S> {
         phases: Phases,
         tracing: Tracing,
     ) -> Calls<S> {
-        let (access, gateways) = (Access::default(), Gateways::new(Instant::now()));
-        Calls { service, rules, budget, ledger, phases, tracing, access, gateways }
+        let (access, measures, gateways) = (Access::default(), None, Gateways::new(Instant::now()));
+        Calls { service, rules, budget, ledger, phases, tracing, access, measures, gateways }
     }
 
     /// The same with lines in the log.
     pub fn noted_in(self, access: Access) -> Calls<S> {
         Calls { access, ..self }
+    }
+
+    /// The same, measured.
+    pub fn measured_by(self, table: Option<Arc<CallTable>>) -> Calls<S> {
+        Calls { measures: table, ..self }
+    }
+
+    /// Takes a call in, of which nothing else is known yet.
+    pub(super) fn enter(&self) -> (Timeline, Entry, Measured) {
+        let timeline = Timeline::start(Instant::now());
+        let measured = self.measures.as_ref().map_or(Measured::OFF, |table| table.measure(&timeline));
+        (timeline, self.ledger.accept(), measured)
     }
 }
 
@@ -98,13 +112,12 @@ impl<S: Infer> Calls<S> {
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: std::fmt::Display,
     {
-        let timeline = Timeline::start(Instant::now());
-        let entry = self.ledger.accept();
+        let (timeline, entry, measured) = self.enter();
         let (head, body) = request.into_parts();
         let trace = self.tracing.begin(self.tracing.propagators.read(&head.headers), peer.is_trusted);
         let followed = self.tracing.tracer.follow(trace.as_ref(), P::METHOD, &timeline);
         let (noted, facts) = self.access.begin(P::METHOD, peer.address, trace.as_ref(), &timeline);
-        let ending = Ending { entry, followed, noted };
+        let ending = Ending { entry, measured, followed, noted };
         let metadata = match Metadata::read(&head.headers, self.rules.deadlines, timeline.started()) {
             Ok(metadata) => Metadata { trace, facts, ..metadata },
             Err(error) => return Box::pin(ready(ending.with(Err(error)))),
@@ -151,6 +164,7 @@ impl<S: Infer> Calls<S> {
     ) -> Result<(Rope, Taken, Execution)> {
         let (calling, mut taken, reply) = self.begin::<P>(message, metadata, timeline)?;
         let mut response: InferResponse = calling.await?;
+        timeline.taken_by(&response.model, response.version);
         if let Some((notes, version)) = metadata.notes().zip(response.version) {
             notes.answered_by(version);
         }
@@ -203,6 +217,7 @@ impl<S: Infer> Calls<S> {
 /// Who is told how a call ends. Dropped, its caller has left.
 struct Ending {
     entry: Entry,
+    measured: Measured,
     followed: Followed,
     noted: Noted,
 }
@@ -211,8 +226,10 @@ impl Ending {
     /// Tells them that it ended with this.
     fn with(self, answer: Result<Response<Answer>>) -> Response<Answer> {
         self.entry.end(&answer);
-        self.followed.end(|| status_of(&answer));
-        self.noted.end(answer.as_ref().err().map(Error::kind));
+        let failure = answer.as_ref().err().map(Error::kind);
+        let exported = self.followed.end(|| status_of(&answer));
+        self.measured.end(failure, exported);
+        self.noted.end(failure);
         answer.unwrap_or_else(Answer::failed)
     }
 }

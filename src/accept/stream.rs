@@ -23,7 +23,7 @@ use super::phase::{Phase, PhaseWatch};
 use super::protocol::{OpenInference, Protocol};
 use super::tracing::status_of;
 use crate::error::{Error, Kind, Result};
-use crate::infer::{Infer, Stage, Timeline, Trace};
+use crate::infer::{Infer, Stage, Trace};
 use crate::observe::log::{Place, Within};
 use crate::observe::trace::Status;
 use crate::tensor::Rope;
@@ -119,8 +119,7 @@ impl<S: Infer> Calls<S> {
         message: Message,
         InStream { metadata, trace, peer, fatal }: InStream,
     ) -> Answered {
-        let timeline = Timeline::start(Instant::now());
-        let entry = self.ledger.accept();
+        let (timeline, entry, measured) = self.enter();
         let followed = self.tracing.tracer.follow(trace.as_ref(), METHOD, &timeline);
         let (noted, facts) = self.access.begin(METHOD, peer.address, trace.as_ref(), &timeline);
         let id = oip::id(&message.bytes);
@@ -133,7 +132,7 @@ impl<S: Infer> Calls<S> {
         let (message, taken) = match result {
             Ok((answer, taken, _)) => (oip::in_stream(&answer), Some(taken)),
             Err(error) if fatal => {
-                followed.end(|| status.unwrap_or(Status::OK));
+                measured.end(failure, followed.end(|| status.unwrap_or(Status::OK)));
                 noted.end(failure);
                 return Answered { message: Rope::default(), fatal: Some(error), taken: None };
             }
@@ -141,7 +140,7 @@ impl<S: Infer> Calls<S> {
         };
         let message = metadata.answer_encoding.deflated(message).await;
         timeline.end(Stage::Encode, Instant::now());
-        followed.end(|| status.unwrap_or(Status::OK));
+        measured.end(failure, followed.end(|| status.unwrap_or(Status::OK)));
         noted.end(failure);
         Answered { message, fatal: None, taken }
     }

@@ -10,6 +10,7 @@
 //! neither failures nor successes, so that no caller can have it ejected nor keep a broken one in.
 
 mod change;
+mod changes;
 mod history;
 mod pass;
 mod penalty;
@@ -24,6 +25,7 @@ use silence::Silence;
 
 use super::ejection::Standing;
 use super::window::Window;
+pub use changes::{Change, Changes};
 pub use pass::Pass;
 pub use silence::patience;
 
@@ -105,6 +107,7 @@ pub struct Breaker {
     failures: Window,
     silence: Silence,
     history: Mutex<History>,
+    changes: Arc<Changes>,
 }
 
 const ADMITTING: u64 = 0;
@@ -113,6 +116,11 @@ const PROBING: u64 = 1 << 63;
 impl Breaker {
     /// The breaker of a new endpoint, which admits. Breakers with different seeds do not probe at one time.
     pub fn new(seed: u64, now: Instant) -> Arc<Breaker> {
+        Breaker::counted(seed, Arc::default(), now)
+    }
+
+    /// The same, whose changes are counted there.
+    pub fn counted(seed: u64, changes: Arc<Changes>, now: Instant) -> Arc<Breaker> {
         Arc::new(Breaker {
             start: now,
             gate: AtomicU64::new(ADMITTING),
@@ -122,6 +130,7 @@ impl Breaker {
             failures: Window::new(now),
             silence: Silence::new(now),
             history: Mutex::new(History::new(seed, now)),
+            changes,
         })
     }
 

@@ -51,6 +51,7 @@ pub(super) async fn connected(kept: &Kept) {
 pub(super) fn tactics(policy: Policy, traits: Traits) -> Arc<Tactics> {
     let now = now();
     Arc::new(Tactics {
+        name: "m".parse().unwrap(),
         picker: Picker::new(policy, Zones::default(), SlowStart::default()),
         budget: RetryBudget::new(now),
         hedging: Hedging::new(now),
@@ -60,6 +61,7 @@ pub(super) fn tactics(policy: Policy, traits: Traits) -> Arc<Tactics> {
         bell: Arc::default(),
         zero: now,
         extra: Default::default(),
+        changes: Arc::default(),
         astir: Default::default(),
     })
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::bell::Bell;
-use super::breaker::{Breaker, Pass};
+use super::breaker::{Breaker, Changes, Pass};
 use super::ejection::Standing;
 use super::endpoint::Endpoint;
 use super::load::{self, Load, Outcome};
@@ -39,6 +39,11 @@ impl Member {
     /// The same, where `bell` is rung with each call that has ended.
     pub(super) fn ringing(self, bell: Arc<Bell>) -> Member {
         Member { bell, ..self }
+    }
+
+    /// The same, whose breaker's changes are counted there.
+    pub(super) fn counted_in(self, changes: Arc<Changes>, now: Instant) -> Member {
+        Member { breaker: Breaker::counted(fastrand::u64(..), changes, now), ..self }
     }
 
     /// How the pool's rules about ejections see it.

@@ -27,7 +27,7 @@ mod roster;
 mod router;
 mod window;
 
-pub use breaker::{Admission, Breaker, Pass, Snapshot, State, patience};
+pub use breaker::{Admission, Breaker, Change, Changes, Pass, Snapshot, State, patience};
 pub use budget::RetryBudget;
 pub use ejection::{Relief, Standing, nobody_ready, relieve};
 pub use endpoint::{Asking, Connectivity, Dial, Endpoint, Io, Reply, Rules as EndpointRules, TlsFiles, over_tcp};

@@ -18,6 +18,7 @@ use tokio::time::sleep;
 
 use super::attempt::{Answered, Outgoing, stamp};
 use super::bell::Bell;
+use super::breaker::Changes;
 use super::budget::RetryBudget;
 use super::ejection::{Standing, nobody_ready, relieve};
 use super::endpoint::{Endpoint, Failed};
@@ -27,7 +28,7 @@ use super::now;
 use super::pick::{Candidate, Picker};
 use super::retry::{Attempt, Next, Ran, Speaks, decide};
 use crate::error::{Error, Kind, Result};
-use crate::infer::{InferRequest, InferResponse, LoadReport, Member as Caller, Stage, Why};
+use crate::infer::{InferRequest, InferResponse, LoadReport, Member as Caller, ModelName, Stage, Why};
 
 /// Who can be called for a model. Endpoints that are leaving are among them only where no other is.
 #[derive(Default)]
@@ -71,6 +72,8 @@ pub struct Traits {
 
 /// What the pools of one model share, whatever version they lead to.
 pub struct Tactics {
+    /// The model.
+    pub name: ModelName,
     /// Picks endpoints.
     pub picker: Picker,
     /// What retries and hedges live on.
@@ -89,6 +92,8 @@ pub struct Tactics {
     pub zero: Instant,
     /// What was tried again, and why.
     pub extra: Extra,
+    /// How often breakers of its members have changed.
+    pub changes: Arc<Changes>,
     /// Calls came since its members were last looked after, or some of them must be again.
     pub astir: AtomicBool,
 }
@@ -159,6 +164,11 @@ impl Pool {
     /// What the pools of its model share.
     pub fn tactics(&self) -> &Arc<Tactics> {
         &self.tactics
+    }
+
+    /// How long a call that comes now is predicted to wait for an endpoint, as of the last look after the members.
+    pub fn predicted_wait(&self) -> Duration {
+        self.report.load().wait
     }
 
     /// Whether a call would find an endpoint now.

@@ -43,6 +43,8 @@ impl<S: Infer> Service<InferRequest> for Router<S> {
         match self.catalog.resolve(&request.model) {
             Ok(served) => {
                 request.model.version = VersionChoice::Exact(served.version);
+                let members = request.members.iter();
+                members.for_each(|call| call.timeline.taken_by(&served.name, Some(served.version)));
                 let answer = served.service().clone().call(request);
                 Routed::Going { answer, _served: served }
             }

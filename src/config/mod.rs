@@ -73,6 +73,8 @@ settings! {
         compute: Compute,
         /// The log, on standard error.
         log: Log,
+        /// What is told at /metrics.
+        metrics: Metrics,
         /// Distributed traces. They are on where there is a collector.
         tracing: Tracing,
         /// gRPC reflection.
@@ -237,6 +239,16 @@ settings! {
         access: AccessLog = AccessLog::Off,
         /// Which part of the calls that end well have one, where all do.
         access_sample: f64 = 1.0,
+    }
+}
+
+settings! {
+    /// What is told at /metrics.
+    pub struct Metrics {
+        /// Whether calls are counted by their ends, and timed by stage, for each model.
+        calls: bool = true,
+        /// Servers by whose names the same is told as well: "triton", "tensorflow-serving".
+        compatible: List = List::default(),
     }
 }
 

@@ -26,6 +26,7 @@ pub(super) fn broken(config: &Config, figment: &Figment) -> Vec<Problem> {
     rules.http2(config);
     rules.gateway(config);
     rules.tracing(config);
+    rules.metrics(config);
     rules.whole(config);
     rules.broken
 }
@@ -46,6 +47,12 @@ impl Rules<'_> {
         self.require((0.0..=1.0).contains(&config.log.access_sample), "log.access_sample", "from 0 to 1");
         self.count("tracing.queue", config.tracing.queue);
         self.some_time("tracing.slow", config.tracing.slow);
+    }
+
+    fn metrics(&mut self, config: &Config) {
+        let is_known = |name: &str| ["triton", "tensorflow-serving"].contains(&name);
+        let all_known = config.metrics.compatible.iter().all(is_known);
+        self.require(all_known, "metrics.compatible", "a list of \"triton\" and \"tensorflow-serving\"");
     }
 
     fn limits(&mut self, config: &Config) {

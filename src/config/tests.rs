@@ -283,6 +283,7 @@ fn values_out_of_range_are_refused() {
         "tls.client_ca = \"a\"",
         "models = \"\"",
         "log.access_sample = 1.5",
+        "metrics.compatible = [\"graphite\"]",
     ] {
         let refused = refusal(file(text));
         assert_eq!(refused.lines().count(), 1, "{refused}");

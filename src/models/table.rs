@@ -45,6 +45,13 @@ pub struct IndexEntry {
     pub nature: Option<NonZeroU64>,
 }
 
+impl IndexEntry {
+    /// Whether somebody took it out of service.
+    pub fn is_unloaded(&self) -> bool {
+        self.state == VersionState::Unavailable && *self.reason == *UNLOADED
+    }
+}
+
 impl<S: Infer> Table<S> {
     pub(super) fn empty() -> Table<S> {
         Table { models: HashMap::new(), scanned: false }

@@ -1,7 +1,13 @@
 //! Every accepted call ends exactly once, and is counted as what it ended.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::exemplar::Exemplar;
 
 use crate::error::{Error, Kind};
 
@@ -52,6 +58,11 @@ impl Ledger {
         }
     }
 
+    /// The same as metrics.
+    pub fn metrics(self: &Arc<Self>) -> impl Collector + use<> {
+        Telling(self.clone())
+    }
+
     fn counter(&self, kind: Kind) -> &AtomicU64 {
         match kind {
             Kind::Engine | Kind::NoBackend | Kind::BackendLost => &self.failed,
@@ -68,6 +79,42 @@ impl Ledger {
             | Kind::Forbidden
             | Kind::Unsupported => &self.refused,
         }
+    }
+}
+
+impl Totals {
+    /// Calls by their end, each with its name.
+    fn ends(&self) -> [(&'static str, u64); 5] {
+        [
+            ("answered", self.answered),
+            ("failed", self.failed),
+            ("refused", self.refused),
+            ("expired", self.expired),
+            ("abandoned", self.abandoned),
+        ]
+    }
+}
+
+/// Tells the ledger as metrics.
+#[derive(Debug)]
+struct Telling(Arc<Ledger>);
+
+impl Collector for Telling {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
+        let none: Option<&Exemplar<[(String, String); 0], f64>> = None;
+        let totals = self.0.totals();
+        let help = "Calls that came in";
+        let mut family = encoder.encode_descriptor("inference_calls_accepted", help, None, MetricType::Counter)?;
+        family.encode_counter(&totals.accepted, none)?;
+        let help = "Calls by their end: once none is in flight they add up to those that came in";
+        let mut family = encoder.encode_descriptor("inference_calls_ended", help, None, MetricType::Counter)?;
+        for (end, count) in totals.ends() {
+            family.encode_family(&[("end", end)])?.encode_counter(&count, none)?;
+        }
+        let ended: u64 = totals.ends().iter().map(|(_, count)| count).sum();
+        let help = "Calls that have not ended";
+        let mut family = encoder.encode_descriptor("inference_calls_in_flight", help, None, MetricType::Gauge)?;
+        family.encode_gauge(&totals.accepted.saturating_sub(ended))
     }
 }
 

@@ -6,14 +6,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::calls::CallTable;
 use super::gauges::QueueGauges;
+use super::process::Process;
 use super::statistics::{ModelTotals, Statistics, StatisticsTable};
+use super::triton::Triton;
 use crate::infer::{Close, ModelName, Version};
 
 /// The media type of [`Metrics::text`].
@@ -26,14 +29,33 @@ const SIZES: [u64; 11] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024];
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
+    calls: Option<Arc<CallTable>>,
+    /// Whether calls are told by TensorFlow Serving's names as well.
+    as_tensorflow: bool,
 }
 
 impl Metrics {
-    /// Metrics of the models in `statistics`.
+    /// Metrics of the process, and of the models in `statistics`.
     pub fn new(statistics: Arc<StatisticsTable>) -> Metrics {
         let mut registry = Registry::default();
+        registry.register_collector(Box::new(Process));
         registry.register_collector(Box::new(Batches { statistics }));
-        Metrics { registry }
+        Metrics { registry, calls: None, as_tensorflow: false }
+    }
+
+    /// Tells also of calls.
+    pub fn with_calls(self, calls: Arc<CallTable>) -> Metrics {
+        Metrics { calls: Some(calls), ..self }
+    }
+
+    /// Tells the models in `statistics` by Triton's names as well.
+    pub fn with_triton_names(self, statistics: Arc<StatisticsTable>) -> Metrics {
+        self.with(Triton(statistics))
+    }
+
+    /// Tells calls by TensorFlow Serving's names as well.
+    pub fn with_tensorflow_names(self) -> Metrics {
+        Metrics { as_tensorflow: true, ..self }
     }
 
     /// Tells also what another part of the process collects.
@@ -45,8 +67,19 @@ impl Metrics {
     /// All of them now.
     pub fn text(&self) -> String {
         let mut text = String::new();
-        encode(&mut text, &self.registry).expect("writing into a string does not fail");
+        self.write(&mut text).expect("writing into a string does not fail");
         text
+    }
+
+    fn write(&self, text: &mut String) -> fmt::Result {
+        encode_registry(text, &self.registry)?;
+        if let Some(calls) = &self.calls {
+            calls.tell(text)?;
+            if self.as_tensorflow {
+                calls.tell_as_tensorflow(text)?;
+            }
+        }
+        encode_eof(text)
     }
 }
 
@@ -114,7 +147,7 @@ fn each(
 }
 
 /// Empty for a queue of calls that name none.
-fn text(version: Option<Version>) -> String {
+pub(super) fn text(version: Option<Version>) -> String {
     version.map(|version| version.to_string()).unwrap_or_default()
 }
 
@@ -136,7 +169,7 @@ fn sizes(encoder: &mut DescriptorEncoder<'_>, told: &[Told]) -> fmt::Result {
     each(&mut family, told, |metric, (_, _, _, totals)| {
         let runs = totals.batches.iter().map(|(rows, batch)| (*rows, batch.execute.count));
         let mut buckets: Vec<(f64, u64)> = SIZES.iter().map(|size| (*size as f64, 0)).collect();
-        buckets.push((f64::MAX, 0));
+        buckets.push((f64::INFINITY, 0));
         let (mut sum, mut count) = (0.0, 0);
         for (rows, runs) in runs {
             let bucket = SIZES.iter().position(|size| rows <= *size).unwrap_or(SIZES.len());
@@ -188,6 +221,7 @@ mod tests {
             "inference_batches_total{model=\"m\",version=\"3\",closed=\"drain\"} 0",
             "inference_batch_rows_bucket{le=\"1.0\",model=\"m\",version=\"3\"} 1",
             "inference_batch_rows_bucket{le=\"8.0\",model=\"m\",version=\"3\"} 2",
+            "inference_batch_rows_bucket{le=\"+Inf\",model=\"m\",version=\"3\"} 2",
             "inference_batch_rows_sum{model=\"m\",version=\"3\"} 6.0",
             "inference_input_elements_total{model=\"m\",version=\"3\"} 80",
             "inference_padding_elements_total{model=\"m\",version=\"3\"} 12",

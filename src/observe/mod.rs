@@ -1,16 +1,20 @@
 //! What happened: numbers beside the path of a call. Nothing here changes what a call gets.
 
 mod allowance;
+mod calls;
 mod gauges;
 mod ledger;
 /// What is logged while the process runs.
 pub mod log;
 mod metrics;
+mod process;
 mod statistics;
 /// Distributed traces.
 pub mod trace;
+mod triton;
 
 pub use allowance::Allowance;
+pub use calls::{CallTable, Measured};
 pub use gauges::QueueGauges;
 pub use ledger::{Entry, Ledger, Totals};
 pub use metrics::{MEDIA_TYPE, Metrics};

@@ -7,6 +7,7 @@ mod ports;
 mod process;
 mod served;
 mod server;
+mod states;
 mod tracing;
 
 use std::sync::Arc;
@@ -30,7 +31,8 @@ use crate::balance::{EndpointRules, Router};
 use crate::config::Config;
 use crate::infer::Infer;
 use crate::models::{Catalog, Repository};
-use crate::observe::{Ledger, Metrics, StatisticsTable};
+use crate::observe::{CallTable, Ledger, Metrics, StatisticsTable};
+use crate::wire::status;
 
 /// The stages between the door and a model.
 pub type Stages = Limit<Deadline<Router<ModelService>>>;
@@ -55,24 +57,48 @@ pub struct Parts {
 pub fn serve(process: &Process, repository: Repository, engines: Engines, tracing: Tracing) -> Parts {
     let config = &process.settings.config;
     let statistics = Arc::new(StatisticsTable::default());
-    let metrics = Arc::new(told(statistics.clone(), &tracing));
+    let ledger = Arc::new(Ledger::default());
+    let measures = measures(config);
+    let metrics = told(config, statistics.clone(), &ledger, measures.as_ref(), &tracing);
     let (leaving, soon) = watch::channel(false);
     let loader = loader(config, engines, statistics.clone(), soon);
     let catalog = Catalog::new(repository, loader, config.compute.load_concurrency);
+    let metrics = Arc::new(metrics.with(states::States(catalog.clone())));
 
     let in_flight = InFlight::new(config.limits.in_flight, "the server");
     let stages = Limit::new(in_flight, Deadline::new(Router::new(catalog.clone())));
 
-    let ledger = Arc::new(Ledger::default());
     let directory = CatalogDirectory { catalog: catalog.clone(), statistics };
     let readiness = Readiness { directory, phases: Phases::default() };
-    let front = door(process, stages, ledger.clone(), &readiness, tracing);
+    let front = door(process, stages, (ledger.clone(), measures), &readiness, tracing);
     Parts { front, catalog, readiness, ledger, metrics, leaving }
 }
 
-/// The metrics of a process with these statistics, and of its traces where it makes some.
-fn told(statistics: Arc<StatisticsTable>, tracing: &Tracing) -> Metrics {
-    let metrics = Metrics::new(statistics);
+/// What calls are measured by, where they are.
+fn measures(config: &Config) -> Option<Arc<CallTable>> {
+    config.metrics.calls.then(|| Arc::new(CallTable::new(status::name)))
+}
+
+/// The metrics of a process with these statistics, of its calls, and of its traces where it makes some.
+fn told(
+    config: &Config,
+    statistics: Arc<StatisticsTable>,
+    ledger: &Arc<Ledger>,
+    measures: Option<&Arc<CallTable>>,
+    tracing: &Tracing,
+) -> Metrics {
+    let named_as = |server: &str| config.metrics.compatible.iter().any(|name| name == server);
+    let mut metrics = Metrics::new(statistics.clone()).with(ledger.metrics());
+    if named_as("triton") {
+        metrics = metrics.with_triton_names(statistics);
+    }
+    if named_as("tensorflow-serving") {
+        metrics = metrics.with_tensorflow_names();
+    }
+    let metrics = match measures {
+        Some(measures) => metrics.with_calls(measures.clone()),
+        None => metrics,
+    };
     match tracing.tracer.metrics() {
         Some(traces) => metrics.with(traces),
         None => metrics,
@@ -83,7 +109,7 @@ fn told(statistics: Arc<StatisticsTable>, tracing: &Tracing) -> Metrics {
 fn door<S: Infer, D: Directory>(
     process: &Process,
     stages: S,
-    ledger: Arc<Ledger>,
+    (ledger, measures): (Arc<Ledger>, Option<Arc<CallTable>>),
     readiness: &Readiness<D>,
     tracing: Tracing,
 ) -> Arc<Front<S>> {
@@ -91,7 +117,7 @@ fn door<S: Infer, D: Directory>(
     let settings = RuntimeSettings { log: process.log.clone(), tracer: tracing.tracer.clone() };
     let budget = ByteBudget::new(config.limits.message_bytes.get());
     let calls = Calls::new(stages, rules(config), budget, ledger, readiness.phases.clone(), tracing);
-    let calls = calls.noted_in(Access::of(&config.log));
+    let calls = calls.noted_in(Access::of(&config.log)).measured_by(measures);
     let (readiness, allow_model_control) = (readiness.clone(), config.allow_model_control);
     let control = OpenInferenceControl { readiness: readiness.clone(), allow_model_control, settings };
     let limit = config.limits.message_size.get();

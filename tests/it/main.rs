@@ -22,6 +22,7 @@ mod late;
 mod layout;
 mod limits;
 mod listener;
+mod metrics;
 mod predict;
 mod reflection;
 mod refusals;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::history::{Fault, History};
 use super::silence::Unanswered;
-use super::{ADMITTING, Breaker, CONSECUTIVE, LEAST_CALLS, PROBING, SECONDS, SUCCESS_RATE};
+use super::{ADMITTING, Breaker, CONSECUTIVE, Change, LEAST_CALLS, PROBING, SECONDS, SUCCESS_RATE};
 use crate::error::{Error, Kind};
 
 /// What is told of a call that nobody answered.
@@ -207,6 +207,7 @@ impl Breaker {
         match fault {
             None => {
                 history.turn(now, "the probe was answered");
+                self.changes.count(Change::Recovered);
                 self.begin_anew();
                 self.gate.store(ADMITTING, SeqCst);
             }
@@ -232,6 +233,7 @@ impl Breaker {
 
     fn shut(&self, history: &mut History, time: Duration, fault: Fault, now: Instant) {
         history.turn(now, fault.to_string());
+        self.changes.count(fault.change());
         self.begin_anew();
         self.gate.store(self.nanos(now + time), SeqCst);
     }

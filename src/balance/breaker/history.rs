@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use super::changes::Change;
 use super::penalty::Penalty;
 
 /// What an endpoint is ejected for.
@@ -25,6 +26,17 @@ impl Fault {
     /// Whether it is that of an endpoint that does not answer, so that any answer is news.
     pub(super) fn is_silence(&self) -> bool {
         matches!(self, Fault::Silent { .. })
+    }
+
+    /// What it is counted as.
+    pub(super) fn change(&self) -> Change {
+        match self {
+            Fault::InARow { .. } => Change::InARow,
+            Fault::Rate { .. } => Change::Rate,
+            Fault::Silent { .. } => Change::Silence,
+            Fault::Stopping { .. } => Change::Stopping,
+            Fault::Probe { .. } => Change::Probe,
+        }
     }
 }
 

@@ -93,6 +93,19 @@ fn five_failures_in_a_row_eject_and_four_do_not() {
 }
 
 #[test]
+fn changes_are_counted_by_why_and_in_one_place_for_several_breakers() {
+    let (changes, now) = (Arc::<Changes>::default(), Instant::now());
+    for seed in [1, 2] {
+        let mut scene = Scene { breaker: Breaker::counted(seed, changes.clone(), now), now };
+        scene.fail(Kind::Engine, CONSECUTIVE);
+        scene.probe().failed(&error(Kind::Engine), scene.now);
+        scene.probe().succeeded(scene.now);
+    }
+    let counts = Change::ALL.map(|why| changes.of(why));
+    assert_eq!(counts, [2, 0, 0, 0, 2, 2]);
+}
+
+#[test]
 fn more_than_a_fifth_of_failures_eject_though_never_five_in_a_row() {
     let scene = Scene::new();
     for _ in 0..6 {

@@ -9,7 +9,7 @@ use tower::Service;
 use super::Roster;
 use crate::balance::pool::Pool;
 use crate::error::{Error, Kind, Result};
-use crate::infer::{InferRequest, InferResponse, Target};
+use crate::infer::{InferRequest, InferResponse, Target, VersionChoice};
 
 /// The models of a roster behind one service.
 #[derive(Clone)]
@@ -38,16 +38,27 @@ impl Service<InferRequest> for Balanced {
         match roster.route(&target) {
             // Nearly always; then the request is not kept beside its outgoing form.
             Ok(route) => {
+                taken(&request, &route.pool);
                 let (pool, answering) = (route.pool.clone(), route.answer(request));
                 Box::pin(async move { learned(&roster, &target, &pool, answering.await) })
             }
             Err(_) => Box::pin(async move {
                 let route = roster.look_up_route(&target).await?;
                 let pool = route.pool.clone();
+                taken(&request, &pool);
                 learned(&roster, &target, &pool, route.answer(request).await)
             }),
         }
     }
+}
+
+/// Says who takes a call: what is in the table, in a version only where the caller wants one that is.
+fn taken(request: &InferRequest, pool: &Pool) {
+    let version = match &request.model.version {
+        VersionChoice::Exact(version) => Some(*version),
+        VersionChoice::Latest | VersionChoice::Label(_) => None,
+    };
+    request.members.iter().for_each(|call| call.timeline.taken_by(&pool.tactics().name, version));
 }
 
 /// What a call's answer says of the table that it was led by.

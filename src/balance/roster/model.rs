@@ -63,7 +63,8 @@ impl Model {
         let binding = if assemble.is_some() { Binding::Late } else { Binding::Early };
         let new = |entry: &Entry<'_>| {
             let load = Load::new(binding, known.largest, tactics.zero, now);
-            Member::new(entry.seen.endpoint.clone(), load, now).ringing(tactics.bell.clone())
+            let member = Member::new(entry.seen.endpoint.clone(), load, now).ringing(tactics.bell.clone());
+            member.counted_in(tactics.changes.clone(), now)
         };
         let members = joined(before.map_or(&[], |model| &model.members), entries, new);
         if before.is_some_and(|before| before.known.largest != known.largest) {
@@ -169,6 +170,7 @@ impl Model {
 
 fn tactics(name: &ModelName, rules: &RosterRules, now: Instant) -> Tactics {
     Tactics {
+        name: name.clone(),
         picker: picker((rules.policy)(name)),
         budget: RetryBudget::new(now),
         hedging: Hedging::new(now),
@@ -178,6 +180,7 @@ fn tactics(name: &ModelName, rules: &RosterRules, now: Instant) -> Tactics {
         bell: Default::default(),
         zero: now,
         extra: Default::default(),
+        changes: Default::default(),
         astir: Default::default(),
     }
 }

@@ -3,13 +3,15 @@
 mod spent;
 mod stage;
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 pub use spent::Spent;
 pub use stage::Stage;
+
+use super::{ModelName, Version};
 
 /// One stretch of a call's time, from the end of the one before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,9 +41,15 @@ const BEHIND: u64 = 1 << 4;
 const NO_STAGE: u64 = 0xf;
 const TIME: u32 = 5;
 
+/// Where no version is known; none has this number.
+const NO_VERSION: u64 = u64::MAX;
+
 #[derive(Debug)]
 struct Stamps {
     started: Instant,
+    /// Who took the call: a name that is served, and never one that a caller made up.
+    model: OnceLock<ModelName>,
+    version: AtomicU64,
     /// How many marks there are. A call has one owner at a time who stamps it, and the channels that hand it over order the
     /// stores. But it may be looked at meanwhile: by whoever sees that its caller has left, while a run goes on.
     count: AtomicU64,
@@ -52,7 +60,34 @@ struct Stamps {
 impl Timeline {
     /// A call whose first byte came at `now`.
     pub fn start(now: Instant) -> Timeline {
-        Timeline(Arc::new(Stamps { started: now, count: AtomicU64::new(0), marks: Default::default() }))
+        Timeline(Arc::new(Stamps {
+            started: now,
+            model: OnceLock::new(),
+            version: AtomicU64::new(NO_VERSION),
+            count: AtomicU64::new(0),
+            marks: Default::default(),
+        }))
+    }
+
+    /// A model that is served has taken the call, in this version where that is known. Of models the first counts, of
+    /// versions the last.
+    pub fn taken_by(&self, model: &ModelName, version: Option<Version>) {
+        if self.0.model.get().is_none() {
+            let _ = self.0.model.set(model.clone());
+        }
+        if let Some(version) = version {
+            self.0.version.store(version.number() as u64, Relaxed);
+        }
+    }
+
+    /// The model that took the call; none where it was turned away before.
+    pub fn model(&self) -> Option<&ModelName> {
+        self.0.model.get()
+    }
+
+    /// The version that took it, where that is known.
+    pub fn version(&self) -> Option<Version> {
+        Version::new(self.0.version.load(Relaxed))
     }
 
     /// When the call began.

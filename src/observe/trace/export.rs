@@ -65,12 +65,17 @@ impl Queue {
         &self.counts
     }
 
-    /// Has a call exported, or drops it at once.
-    pub(super) fn put(&self, ended: Ended) {
+    /// Has a call exported, or drops it at once; whether it waits for that.
+    pub(super) fn put(&self, ended: Ended) -> bool {
         self.counts.keep();
         let fate = Fate { counts: self.counts.clone(), dropped: Some(Dropped::Shutdown) };
-        if let Err(TrySendError::Full(mut refused)) = self.sender.try_send(Waiting { ended, fate }) {
-            refused.fate.dropped = Some(Dropped::QueueFull);
+        match self.sender.try_send(Waiting { ended, fate }) {
+            Ok(()) => true,
+            Err(TrySendError::Full(mut refused)) => {
+                refused.fate.dropped = Some(Dropped::QueueFull);
+                false
+            }
+            Err(TrySendError::Closed(_)) => false,
         }
     }
 

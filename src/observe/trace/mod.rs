@@ -155,11 +155,9 @@ impl Followed {
         self.0.is_some()
     }
 
-    /// The call has ended so.
-    pub fn end(mut self, status: impl FnOnce() -> Status) {
-        if let Some(following) = self.0.take() {
-            following.end(status());
-        }
+    /// The call has ended so. The id of its trace, where it is going to be exported.
+    pub fn end(mut self, status: impl FnOnce() -> Status) -> Option<u128> {
+        self.0.take()?.end(status())
     }
 }
 
@@ -173,11 +171,12 @@ impl Drop for Followed {
 }
 
 impl Following {
-    fn end(self, status: Status) {
+    fn end(self, status: Status) -> Option<u128> {
         let at = Instant::now();
-        let Some(kept) = self.kept(&status, at) else { return };
+        let kept = self.kept(&status, at)?;
         let Following { tracer, trace, method, timeline } = self;
-        tracer.queue.put(Ended { trace, timeline, method, at, status, kept });
+        let trace_id = trace.context.trace_id;
+        tracer.queue.put(Ended { trace, timeline, method, at, status, kept }).then_some(trace_id)
     }
 
     /// Why it is kept, where it is.

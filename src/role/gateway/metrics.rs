@@ -11,7 +11,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::registry::Unit;
 
-use crate::balance::{Roster, State};
+use crate::balance::{Change, Roster, State};
 use crate::discover::Lives;
 
 const NO_EXEMPLAR: Option<&'static Exemplar<[(String, String); 0], f64>> = None;
@@ -29,7 +29,9 @@ impl Collector for Fleet {
         self.sources(&mut encoder, now)?;
         self.endpoints(&mut encoder, now)?;
         self.breakers(&mut encoder, now)?;
-        self.attempts(&mut encoder)
+        self.changes(&mut encoder)?;
+        self.attempts(&mut encoder)?;
+        self.outlook(&mut encoder, now)
     }
 }
 
@@ -74,6 +76,33 @@ impl Fleet {
                 let count = states.iter().filter(|state| is(state)).count() as u64;
                 family.encode_family(&[("model", name.as_str()), ("state", label)])?.encode_gauge(&count)?;
             }
+        }
+        Ok(())
+    }
+
+    fn changes(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Changes of the breakers of a model's backends, by why";
+        let mut family = encoder.encode_descriptor("balance_breaker_changes", help, None, MetricType::Counter)?;
+        for (name, tactics, _) in self.roster.models() {
+            for why in Change::ALL {
+                let labels = [("model", name.as_str()), ("why", why.name())];
+                family.encode_family(&labels)?.encode_counter(&tactics.changes.of(why), NO_EXEMPLAR)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn outlook(&self, encoder: &mut DescriptorEncoder<'_>, now: Instant) -> fmt::Result {
+        let help = "Attempts beyond the first that a model's calls may make now";
+        let mut family = encoder.encode_descriptor("balance_budget_attempts", help, None, MetricType::Gauge)?;
+        for (name, tactics, _) in self.roster.models() {
+            family.encode_family(&[("model", name.as_str())])?.encode_gauge(&tactics.budget.left(now))?;
+        }
+        let (name, help) = ("balance_predicted_wait", "How long a call that comes now is predicted to wait");
+        let mut family = encoder.encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Gauge)?;
+        for (name, _, pool) in self.roster.models() {
+            let wait = pool.predicted_wait().as_secs_f64();
+            family.encode_family(&[("model", name.as_str())])?.encode_gauge(&wait)?;
         }
         Ok(())
     }

@@ -51,10 +51,10 @@ fn told(queue: &Queue) -> (u64, u64, [u64; 3]) {
 async fn calls_go_out_together_after_a_moment() {
     let exporter = Scripted::of(Some(true));
     let queue = Queue::start(exporter.clone(), 1000);
-    (0..10).for_each(|_| queue.put(ended()));
+    (0..10).for_each(|_| _ = queue.put(ended()));
     tokio::time::sleep(GATHER + Duration::from_millis(1)).await;
     assert_eq!((exporter.messages.load(Relaxed), told(&queue)), (1, (10, 10, [0; 3])));
-    (0..MOST + 1).for_each(|_| queue.put(ended()));
+    (0..MOST + 1).for_each(|_| _ = queue.put(ended()));
     tokio::time::sleep(Duration::from_millis(1)).await;
     assert_eq!(exporter.messages.load(Relaxed), 2, "a full message waits for nothing");
     queue.flush(Duration::from_secs(1)).await;
@@ -66,7 +66,7 @@ async fn calls_go_out_together_after_a_moment() {
 async fn what_a_collector_refuses_is_dropped_and_the_next_is_tried() {
     let exporter = Scripted::of(Some(false));
     let queue = Queue::start(exporter.clone(), 1000);
-    (0..2 * MOST).for_each(|_| queue.put(ended()));
+    (0..2 * MOST).for_each(|_| _ = queue.put(ended()));
     tokio::time::sleep(Duration::from_millis(1)).await;
     assert_eq!((exporter.messages.load(Relaxed), told(&queue)), (2, (256, 0, [0, 256, 0])));
 }
@@ -74,9 +74,9 @@ async fn what_a_collector_refuses_is_dropped_and_the_next_is_tried() {
 #[tokio::test(start_paused = true)]
 async fn a_collector_that_never_answers_holds_nobody_up_and_all_are_counted_in_the_end() {
     let queue = Queue::start(Scripted::of(None), 50);
-    (0..MOST.min(50)).for_each(|_| queue.put(ended()));
+    (0..MOST.min(50)).for_each(|_| _ = queue.put(ended()));
     tokio::time::sleep(GATHER + Duration::from_millis(1)).await;
-    (0..70).for_each(|_| queue.put(ended()));
+    (0..70).for_each(|_| _ = queue.put(ended()));
     assert_eq!(told(&queue), (120, 0, [20, 0, 0]), "fifty are under way, fifty wait");
     let began = Instant::now();
     queue.flush(Duration::from_secs(2)).await;
@@ -90,7 +90,7 @@ async fn a_collector_that_never_answers_holds_nobody_up_and_all_are_counted_in_t
 async fn a_queue_that_is_dropped_still_sends_what_waits() {
     let exporter = Scripted::of(Some(true));
     let queue = Queue::start(exporter.clone(), 100);
-    (0..5).for_each(|_| queue.put(ended()));
+    (0..5).for_each(|_| _ = queue.put(ended()));
     let counts = queue.counts().clone();
     drop(queue);
     tokio::time::sleep(GATHER * 2).await;

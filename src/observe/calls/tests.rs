@@ -1,0 +1,140 @@
+//! What the counts of calls promise.
+
+use std::time::{Duration, Instant};
+
+use super::*;
+use crate::infer::Stage;
+
+fn code(kind: Kind) -> &'static str {
+    if kind == Kind::Late { "DEADLINE_EXCEEDED" } else { "UNAVAILABLE" }
+}
+
+fn table() -> Arc<CallTable> {
+    Arc::new(CallTable::new(code))
+}
+
+fn taken(model: &str, version: u64) -> Timeline {
+    let start = Instant::now() - Duration::from_millis(30);
+    let timeline = Timeline::start(start);
+    timeline.taken_by(&model.parse().unwrap(), Version::new(version));
+    timeline.end(Stage::Queue, start + Duration::from_millis(15));
+    timeline.end(Stage::Execute, start + Duration::from_micros(15_400));
+    timeline
+}
+
+fn text(table: &CallTable) -> String {
+    let mut text = String::new();
+    table.tell(&mut text).unwrap();
+    text
+}
+
+fn expect(text: &str, lines: &[&str]) {
+    for line in lines {
+        assert!(text.lines().any(|told| told.starts_with(line)), "{line} is not in\n{text}");
+    }
+}
+
+#[test]
+fn calls_are_told_by_model_code_and_stage_with_the_trace_of_one_that_is_exported() {
+    let table = table();
+    table.measure(&taken("m", 3)).end(None, Some(0xabc));
+    table.measure(&taken("m", 3)).end(Some(Kind::Late), None);
+    table.measure(&taken("m", 3)).end(Some(Kind::NoBackend), None);
+    table.measure(&taken("m", 3)).end(Some(Kind::Draining), None);
+    let text = text(&table);
+    let trace = "1 # {trace_id=\"00000000000000000000000000000abc\"} 0.015 ";
+    expect(
+        &text,
+        &[
+            "inference_calls_total{model=\"m\",version=\"3\",code=\"OK\"} 1",
+            "inference_calls_total{model=\"m\",version=\"3\",code=\"DEADLINE_EXCEEDED\"} 1",
+            "inference_calls_total{model=\"m\",version=\"3\",code=\"UNAVAILABLE\"} 2",
+            "inference_call_duration_seconds_bucket{model=\"m\",version=\"3\",le=\"0.02\"} 0",
+            "inference_call_duration_seconds_bucket{model=\"m\",version=\"3\",le=\"+Inf\"} 4",
+            "inference_call_duration_seconds_count{model=\"m\",version=\"3\"} 4",
+            "inference_stage_duration_seconds_bucket{stage=\"queue\",model=\"m\",version=\"3\",le=\"0.005\"} 0",
+            "inference_stage_duration_seconds_bucket{stage=\"execute\",model=\"m\",version=\"3\",le=\"0.001\"} 4",
+            "inference_stage_duration_seconds_sum{stage=\"queue\",model=\"m\",version=\"3\"} 0.06",
+            "inference_stage_duration_seconds_count{stage=\"other\",model=\"m\",version=\"3\"} 4",
+            "# UNIT inference_stage_duration_seconds seconds",
+        ],
+    );
+    let queue = text.lines().find(|line| line.contains("stage=\"queue\"") && line.contains("trace_id")).unwrap();
+    assert!(queue.contains("le=\"0.02\"") && queue.contains(&trace.replace("1 #", "4 #")), "{queue}");
+    assert!(!text.contains("stage=\"merge\""), "{text}");
+}
+
+#[test]
+fn calls_that_no_model_took_are_told_as_others_and_callers_who_leave_are_counted() {
+    let table = table();
+    table.measure(&Timeline::start(Instant::now())).end(Some(Kind::Late), None);
+    drop(table.measure(&taken("m", 1)));
+    Measured::OFF.end(None, None);
+    expect(
+        &text(&table),
+        &[
+            "inference_calls_total{model=\"_other\",version=\"\",code=\"DEADLINE_EXCEEDED\"} 1",
+            "inference_calls_total{model=\"m\",version=\"1\",code=\"UNAVAILABLE\"} 1",
+        ],
+    );
+}
+
+#[test]
+fn versions_beyond_the_most_are_told_as_others_until_one_is_long_quiet() {
+    let table = table();
+    (0..MOST as u64).for_each(|version| table.measure(&taken("m", version)).end(None, None));
+    table.measure(&taken("n", 1)).end(None, None);
+    assert!(text(&table).contains("inference_calls_total{model=\"_other\",version=\"\",code=\"OK\"} 1"));
+    let model = "n".parse().unwrap();
+    assert!(table.grown(&model, None, QUIET.as_secs()).is_none());
+    assert!(table.grown(&model, None, QUIET.as_secs() + 10).is_some());
+    assert_eq!(table.known.load().values().map(SmallVec::len).sum::<usize>(), MOST);
+}
+
+#[test]
+fn versions_of_a_model_are_told_as_one_by_the_names_of_tensorflow_serving() {
+    let table = table();
+    [1, 2].into_iter().for_each(|version| table.measure(&taken("m", version)).end(None, None));
+    table.measure(&taken("m", 2)).end(Some(Kind::Late), None);
+    let mut text = String::new();
+    table.tell_as_tensorflow(&mut text).unwrap();
+    let labels = "model_name=\"m\",API=\"predict\",entrypoint=\"GRPC\"";
+    expect(
+        &text,
+        &[
+            ":tensorflow:serving:request_count{model_name=\"m\",status=\"OK\"} 2",
+            ":tensorflow:serving:request_count{model_name=\"m\",status=\"DEADLINE_EXCEEDED\"} 1",
+            &format!(":tensorflow:serving:request_latency_bucket{{{labels},le=\"20000.0\"}} 0"),
+            &format!(":tensorflow:serving:request_latency_bucket{{{labels},le=\"+Inf\"}} 3"),
+            &format!(":tensorflow:serving:request_latency_count{{{labels}}} 3"),
+        ],
+    );
+}
+
+#[test]
+fn what_threads_count_at_once_adds_up() {
+    let table = table();
+    let timeline = taken("m", 1);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| (0..1000).for_each(|_| table.measure(&timeline).end(None, None)));
+        }
+    });
+    expect(&text(&table), &["inference_stage_duration_seconds_count{stage=\"queue\",model=\"m\",version=\"1\"} 8000"]);
+}
+
+#[test]
+fn two_hundred_models_with_every_stage_fit_into_five_megabytes() {
+    let table = table();
+    for model in 0..200 {
+        let timeline = taken(&format!("a-model-with-a-name-{model}"), 1);
+        let mut at = timeline.started() + Duration::from_millis(20);
+        for stage in Stage::ALL {
+            at += Duration::from_micros(40);
+            timeline.end(stage, at);
+        }
+        table.measure(&timeline).end(None, None);
+    }
+    let length = text(&table).len();
+    assert!(length < 5_000_000, "{length}");
+}
