@@ -1,6 +1,8 @@
 //! Rounds of one case: every way in turn, each round beginning with another.
 
-use crate::rig::load::{Target, attempted};
+use tokio::time::timeout;
+
+use crate::rig::load::{PATIENCE, Target, attempted};
 use crate::rig::process::Process;
 use crate::sides::Sides;
 use crate::{Case, Effort};
@@ -42,11 +44,13 @@ pub async fn run(sides: &Sides, case: &Case, effort: Effort) -> Vec<Vec<Round>> 
     rounds
 }
 
-/// The bytes of an answer must be the same whatever they came through.
+/// The bytes of an answer must be the same whatever they came through; whoever gives none is found out by the rounds.
 async fn check_answers(targets: &[Target]) {
     let direct = targets[0].call().await;
     for target in &targets[1..] {
-        assert!(direct == target.call().await, "a proxy has changed the answer");
+        if let Ok(Ok(answer)) = timeout(PATIENCE, target.attempt()).await {
+            assert!(direct == answer, "a proxy has changed the answer");
+        }
     }
 }
 
