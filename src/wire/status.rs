@@ -46,7 +46,12 @@ pub fn code(kind: Kind) -> Code {
 
 /// The name of that code, such as `DEADLINE_EXCEEDED`.
 pub fn name(kind: Kind) -> &'static str {
-    match code(kind) {
+    code_name(code(kind))
+}
+
+/// The protocol's name of a status code.
+pub fn code_name(code: Code) -> &'static str {
+    match code {
         Code::Ok => "OK",
         Code::Cancelled => "CANCELLED",
         Code::Unknown => "UNKNOWN",

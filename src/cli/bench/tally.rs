@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 use tonic::{Code, Status};
 
-use crate::cli::client::{code, code_name, reason};
+use crate::cli::client::{code, reason};
+use crate::wire::status::code_name;
 
 /// The largest time that is told apart; longer ones count as this.
 const LONGEST_NS: u64 = 3_600_000_000_000;

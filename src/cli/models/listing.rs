@@ -3,11 +3,11 @@
 use serde_json::{Value, json};
 use tonic::Status;
 
-use crate::cli::client::code_name;
 use crate::cli::table::{plain, table};
 use crate::tensor::{Signature, TensorSpec};
 use crate::wire::proto::inference::repository_index_response::ModelIndex;
 use crate::wire::proto::inference::{ModelStatistics, StatisticDuration};
+use crate::wire::status::code_name;
 
 /// A version of a model, or a model of which no version is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
