@@ -1,5 +1,5 @@
 //! How often the way from the gateway to the worker is paid: once per call, or once per batch where the gateway makes
-//! batches. A worker with ONNX Runtime, and a gateway for each way of binding calls to it.
+//! batches. A gateway for each way of binding calls, each alone in front of a worker with ONNX Runtime.
 
 use std::time::Duration;
 
@@ -26,74 +26,93 @@ const ROUNDS: usize = 4;
 #[derive(Default, Clone, Copy)]
 struct Paid {
     calls: f64,
-    hops: f64,
+    asked: Asked,
     seconds: f64,
     /// CPU seconds of the gateway and of the worker.
     gateway: f64,
     worker: f64,
 }
 
+/// What a worker has done.
+#[derive(Default, Clone, Copy)]
+struct Asked {
+    /// Calls that it has answered: what one was sent to it as.
+    hops: f64,
+    /// Batches that it has run.
+    batches: f64,
+}
+
+/// A gateway, and the worker behind it.
+struct Pair {
+    binding: &'static str,
+    gateway: Process,
+    worker: Process,
+    /// A call through the gateway.
+    target: Target,
+    /// A question about the worker.
+    asking: Target,
+}
+
 pub async fn show(cores: Cores, time: Duration) {
-    let worker = Process::infergate_on(cores.behind, &["worker", "--models", MODELS, "--set", "log.level=warn"]).await;
-    let mut gateways = Vec::new();
+    let mut pairs = Vec::new();
     for binding in ["early", "late"] {
+        let worker =
+            Process::infergate_on(cores.behind, &["worker", "--models", MODELS, "--set", "log.level=warn"]).await;
         let set = format!("model.{MODEL}.binding={binding}");
         let arguments = ["gateway", "--backend", &worker.address, "--set", &set, "--set", "log.level=warn"];
         let gateway = Process::infergate_on(cores.measured, &arguments).await;
         let target = Target::model_infer(&gateway, message()).await;
         until_it_answers(&target).await;
-        gateways.push((binding, gateway, target));
+        let asking = Target::model_infer(&worker, Bytes::new()).await;
+        pairs.push(Pair { binding, gateway, worker, target, asking });
     }
-    let asking = Target::model_infer(&worker, Bytes::new()).await;
     println!("a batch pays for the way to the worker once, where the gateway makes it ({MODEL}, ONNX Runtime):");
     for in_flight in IN_FLIGHT {
         let mut paid = [Paid::default(); 2];
         for _ in 0..ROUNDS {
-            for ((_, gateway, target), paid) in gateways.iter().zip(&mut paid) {
-                round(target, gateway, &worker, &asking, in_flight, time, paid).await;
+            for (pair, paid) in pairs.iter().zip(&mut paid) {
+                round(pair, in_flight, time, paid).await;
             }
         }
-        for ((binding, ..), Paid { calls, hops, seconds, gateway, worker }) in gateways.iter().zip(paid) {
+        for (pair, Paid { calls, asked, seconds, gateway, worker }) in pairs.iter().zip(paid) {
             let (gateway, worker) = (gateway * 1e6 / calls, worker * 1e6 / calls);
             println!(
-                "  {binding:<5} at {in_flight:>3}  {:>6.0} calls/s  {:.3} hops a call  CPU a call {gateway:>5.1} us of the \
-                 gateway, {worker:>6.1} us of the worker",
+                "  {:<5} at {in_flight:>3}  {:>6.0} calls/s  {:.3} hops a call  {:>5.2} hops a batch  CPU a call \
+                 {gateway:>5.1} us of the gateway, {worker:>6.1} us of the worker",
+                pair.binding,
                 calls / seconds,
-                hops / calls
+                asked.hops / calls,
+                asked.hops / asked.batches
             );
         }
     }
 }
 
-async fn round(
-    target: &Target,
-    gateway: &Process,
-    worker: &Process,
-    asking: &Target,
-    in_flight: usize,
-    time: Duration,
-    paid: &mut Paid,
-) {
-    let spent = || (gateway.cpu().as_secs_f64(), worker.cpu().as_secs_f64());
-    let (before, hops, began) = (spent(), answered(asking).await, std::time::Instant::now());
-    paid.calls += together(target, in_flight, time).await.len() as f64;
+async fn round(pair: &Pair, in_flight: usize, time: Duration, paid: &mut Paid) {
+    let spent = || (pair.gateway.cpu().as_secs_f64(), pair.worker.cpu().as_secs_f64());
+    let (before, earlier, began) = (spent(), asked(&pair.asking).await, std::time::Instant::now());
+    paid.calls += together(&pair.target, in_flight, time).await.len() as f64;
     paid.seconds += began.elapsed().as_secs_f64();
-    let after = spent();
-    paid.hops += answered(asking).await - hops;
+    let (after, later) = (spent(), asked(&pair.asking).await);
+    paid.asked.hops += later.hops - earlier.hops;
+    paid.asked.batches += later.batches - earlier.batches;
     paid.gateway += after.0 - before.0;
     paid.worker += after.1 - before.1;
 }
 
-/// Calls that the worker has answered.
-async fn answered(asking: &Target) -> f64 {
+/// What the worker has done so far.
+async fn asked(asking: &Target) -> Asked {
     let request = ModelStatisticsRequest { name: MODEL.into(), ..Default::default() };
     let path = PathAndQuery::from_static(STATISTICS);
     let told = asking.send(0, path, request.encode_to_vec().into(), None).await.expect("its statistics");
     let told = ModelStatisticsResponse::decode(told).expect("statistics");
-    let success = |model: &infergate::wire::proto::inference::ModelStatistics| {
-        model.inference_stats.as_ref()?.success.as_ref().map(|success| success.count)
-    };
-    told.model_stats.iter().filter_map(success).sum::<u64>() as f64
+    let mut asked = Asked::default();
+    for model in &told.model_stats {
+        asked.batches += model.execution_count as f64;
+        let success = model.inference_stats.as_ref().and_then(|all| all.success.as_ref());
+        asked.hops += success.map_or(0.0, |success| success.count as f64);
+    }
+    asked
 }
 
 /// A call of one row.

@@ -29,12 +29,13 @@ impl Load {
         // it sends what the next run has room for.
         let alone = self.gateways.load(Relaxed) <= 1;
         let open = if alone { free_in <= ahead } else { room > 0 };
-        // Where the way there and back takes longer than a run, an endpoint looks idle as soon as something was sent there,
-        // and calls would go one by one. So one batch runs at each instance and one is on its way, until an answer comes;
-        // what is full wins nothing by waiting. Where it takes less, what waits there is run together anyway, and to hold
-        // calls back doubles what they take with two and four gateways (`benches/balance`, 85 % load).
+        // One batch runs at each instance and one is on its way, until an answer comes, whatever is predicted of them: by
+        // the prediction alone calls would go one by one where the way, or the worker's turn at the CPU, takes longer than
+        // a run. What is full wins nothing by waiting. Of several gateways each would hold back what the next run there has
+        // room for, which doubles what calls take with two and four of them (`benches/balance`, 85 % load), so they do it
+        // only where a run is over before its answer is back.
         let is_far = 2.0 * self.one_way() as f64 > line.time(1.0);
-        let is_supplied = is_far && self.calls() > self.instances.load(Relaxed);
+        let is_supplied = (alone || is_far) && self.calls() > self.instances.load(Relaxed);
         let opens_in = if alone && free_in > ahead { free_in - ahead } else { free_in };
         Seat {
             free_in,

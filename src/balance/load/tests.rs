@@ -255,6 +255,20 @@ fn behind_a_long_way_an_endpoint_gets_one_batch_to_run_one_on_its_way_and_then_f
 }
 
 #[test]
+fn an_endpoint_that_is_later_than_predicted_gets_no_third_batch_that_is_not_full_from_a_gateway_alone() {
+    // The way is short, and runs are over after 5 ms by what is reported.
+    let endpoint = Endpoint::new(Binding::Late).reported(0, 5, &report(0));
+    let seat = |millis| endpoint.load.seat(false, endpoint.at(millis));
+    let first = endpoint.load.start(1, endpoint.at(200));
+    let second = endpoint.load.start(1, endpoint.at(206));
+    assert!(seat(220).room > 0 && seat(220).only_full);
+    assert_eq!(seat(220).opens_in, None, "an answer opens it");
+    endpoint.load.end(first, Outcome::Answered(None), endpoint.at(220));
+    assert!(seat(220).room > 0 && !seat(220).only_full);
+    endpoint.load.end(second, Outcome::Answered(None), endpoint.at(221));
+}
+
+#[test]
 fn among_several_gateways_a_seat_has_the_room_that_the_next_run_has() {
     let endpoint = Endpoint::new(Binding::Late).reported(0, 5, &LoadReport { gateways: 3, ..report(8 + 5) });
     assert_eq!(endpoint.load.seat(false, endpoint.at(5)).room, 3);
