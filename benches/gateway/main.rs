@@ -5,8 +5,8 @@
 //! on a machine of two cores the load shares its core with the worker. So the gateway has no more of the machine than
 //! haproxy with one thread, and its costs are read from the kernel.
 //!
-//! `--short` sees that it runs; `--profile` shows where the CPU time of each goes, by `perf`; sizes such as `256B` and
-//! `16MiB`, and numbers of calls in flight, leave out the others.
+//! `--short` sees that it runs; `--profile` shows where the CPU time of calls of each size goes, by `perf`; sizes such as
+//! `256B` and `16MiB`, and numbers of calls in flight, leave out the others.
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
@@ -115,7 +115,9 @@ async fn compare(cases: Vec<Case>, effort: Effort, profiled: bool) {
         report::case(case, &sides, &rounds);
     }
     if profiled {
-        profile::show(&sides).await;
+        for size in cases.chunk_by(|one, other| one.size == other.size).map(|of_size| of_size[0].size) {
+            profile::show(&sides, size).await;
+        }
     }
     drop(sides);
     hop::show(cores, effort.time).await;

@@ -13,18 +13,18 @@ const TIME: Duration = Duration::from_secs(3);
 /// Functions that are shown.
 const MOST: usize = 25;
 
-pub async fn show(sides: &Sides) {
+pub async fn show(sides: &Sides, size: usize) {
     for side in &sides.all {
         if let Some(proxy) = &side.proxy
-            && let Err(why) = profile(side, proxy).await
+            && let Err(why) = profile(side, proxy, size).await
         {
             println!("no profile of {}: {why}", side.name);
         }
     }
 }
 
-async fn profile(side: &Side, proxy: &Process) -> Result<(), String> {
-    let target = side.target(crate::message(256)).await;
+async fn profile(side: &Side, proxy: &Process, size: usize) -> Result<(), String> {
+    let target = side.target(crate::message(size)).await;
     let folder = tempfile::TempDir::new().map_err(|error| error.to_string())?;
     let data = folder.path().join("perf.data");
     let (id, seconds) = (proxy.id().to_string(), TIME.as_secs().to_string());
@@ -38,7 +38,7 @@ async fn profile(side: &Side, proxy: &Process) -> Result<(), String> {
     if !ended.success() {
         return Err(format!("perf ended with {ended}"));
     }
-    println!("{}: {per_call:.1} us of CPU per call at {IN_FLIGHT}, of which", side.name);
+    println!("{}: {per_call:.1} us of CPU per call of {size} B at {IN_FLIGHT}, of which", side.name);
     for (by, most) in [("dso", 6), ("dso,symbol", MOST)] {
         let mut report = Command::new("perf");
         report.args(["report", "--stdio", "-q", "--no-children", "-s", by, "-i"]).arg(&data);
