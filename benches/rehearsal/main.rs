@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use client::Client;
 use cluster::Cluster;
-use load::Load;
+use load::{Ledger, Load};
 use report::{Event, Report};
 use scenario::Scenario;
 use tokio::signal::unix::{SignalKind, signal};
@@ -98,6 +98,7 @@ async fn rehearse_one(scenario: Scenario, effort: &Effort, cluster: &mut Cluster
         events.push(scenario.perform(number, cluster, client, &load).await);
     }
     sleep(effort.quiet).await;
+    let lasted = load.now();
     let (ledger, sent) = load.end().await;
     let unbalanced = ledger.unbalanced(sent);
     let (failed, resent) = (ledger.failed(), client.resent() - resent);
@@ -107,18 +108,29 @@ async fn rehearse_one(scenario: Scenario, effort: &Effort, cluster: &mut Cluster
     for (why, (count, at)) in &ledger.wrong {
         println!("  {count} x {why} (first after {:.2} s)", at.as_secs_f64());
     }
-    tell(scenario, &Report::of(&ledger, &events), sent);
+    let control = if scenario.has_bound_on_p99() { Some(undisturbed(client, rate, lasted).await) } else { None };
+    tell(scenario, &Report::of(&ledger, control.as_ref(), &events), sent);
     failed + unbalanced == 0
+}
+
+/// What becomes of the same calls while nothing happens.
+async fn undisturbed(client: &Arc<Client>, rate: f64, time: Duration) -> Ledger {
+    println!("  the same calls while nothing happens, {:.0} s", time.as_secs_f64());
+    let load = Load::start(client.clone(), rate);
+    sleep(time).await;
+    load.end().await.0
 }
 
 fn tell(scenario: Scenario, report: &Report, sent: u64) {
     let verdict = |met: bool| if met { "met" } else { "MISSED" };
-    let Report { before, during, after, usual, buckets, back, slow, whole: (median, longest) } = report;
+    let Report { before, during, after, buckets, quiet, back, slow, whole: (median, longest) } = report;
     println!("  everything as before after {median:.2} s, {longest:.2} s at most");
     println!("  p99 before {before:.1} ms, during {during:.1} ms, after {after:.1} ms");
     let spans = |spans: &[f64]| spans.iter().map(|p99| format!("{p99:.0}")).collect::<Vec<_>>().join(" ");
-    println!("  p99 by 100 ms up to the event: {}", spans(usual));
     println!("  p99 by 100 ms from the event on: {}", spans(buckets));
+    if !quiet.is_empty() {
+        println!("  the same while nothing happens:  {}", spans(quiet));
+    }
     let share = *slow as f64 / sent.max(1) as f64;
     let told = format!("  over 1 s: {slow}, {:.4} %", share * 100.0);
     match scenario {

@@ -1,5 +1,6 @@
 //! What a ledger shows around events, over all their repetitions: a 99th percentile of the calls of one time alone would
-//! say little.
+//! say little. Even so a burst of arrivals doubles it for some spans, so that it is compared with what the same arrivals
+//! take while nothing happens.
 
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ const BUCKET: Duration = Duration::from_millis(100);
 const SHOWN: u32 = 20;
 /// The time in front of an event that tells what is usual, at most.
 pub const BEFORE: Duration = Duration::from_millis(800);
-/// It is back when it is at most so many times what it was before, from then on.
+/// It is back when it is at most so many times what it is without an event, from then on.
 const BACK: f64 = 1.1;
 
 /// Something that was done to the cluster, from when to when.
@@ -26,11 +27,11 @@ pub struct Report {
     pub before: f64,
     pub during: f64,
     pub after: f64,
-    /// The 99th percentile of each span before the events: how far spans differ by chance.
-    pub usual: Vec<f64>,
-    /// That of each span from the beginning of the events on.
+    /// The 99th percentile of each span from the beginning of the events on.
     pub buckets: Vec<f64>,
-    /// Milliseconds after its beginning after which no span is slower than before; none where that is later.
+    /// The same of the calls that came at these times while nothing happened.
+    pub quiet: Vec<f64>,
+    /// Milliseconds after their beginning after which no span is slower than without them; none where that is later.
     pub back: Option<u128>,
     /// Calls that took more than a second.
     pub slow: usize,
@@ -39,29 +40,26 @@ pub struct Report {
 }
 
 impl Report {
-    pub fn of(ledger: &Ledger, events: &[Event]) -> Report {
-        let pooled = |from: &dyn Fn(&Event) -> Duration, to: &dyn Fn(&Event) -> Duration| {
+    /// What `ledger` shows, and `control`, which is of the same arrivals without the events, where there is one.
+    pub fn of(ledger: &Ledger, control: Option<&Ledger>, events: &[Event]) -> Report {
+        let pooled = |ledger: &Ledger, from: &dyn Fn(&Event) -> Duration, to: &dyn Fn(&Event) -> Duration| {
             let of = |event: &Event| span(&ledger.ended, event, from(event), to(event));
             p99(events.iter().flat_map(of).collect())
         };
-        let before = pooled(&|event| event.began.saturating_sub(BEFORE), &|event| event.began);
-        let bucket =
-            |number: u32| pooled(&|event| event.began + BUCKET * number, &|event| event.began + BUCKET * (number + 1));
-        let buckets: Vec<f64> = (0..SHOWN).map(bucket).collect();
-        let earlier = |number: u32| {
-            pooled(&|event| event.began.saturating_sub(BUCKET * number), &|event| {
-                event.began.saturating_sub(BUCKET * (number - 1))
-            })
+        let buckets = |ledger: &Ledger| -> Vec<f64> {
+            let from = |number: u32| move |event: &Event| event.began + BUCKET * number;
+            (0..SHOWN).map(|number| pooled(ledger, &from(number), &from(number + 1))).collect()
         };
-        let slower = buckets.iter().rposition(|p99| *p99 > before * BACK);
-        let back = slower.map_or(Some(0), |last| (last + 1 < buckets.len()).then_some(last + 1));
+        let (shown, quiet) = (buckets(ledger), control.map(buckets).unwrap_or_default());
+        let slower = shown.iter().zip(&quiet).rposition(|(p99, quiet)| *p99 > quiet * BACK);
+        let back = slower.map_or(0, |last| last + 1);
         Report {
-            before,
-            during: pooled(&|event| event.began, &|event| event.over),
-            after: pooled(&|event| event.over, &|event| event.over + BEFORE),
-            usual: (1..=BEFORE.div_duration_f64(BUCKET) as u32).rev().map(earlier).collect(),
-            buckets,
-            back: back.map(|spans| spans as u128 * BUCKET.as_millis()),
+            before: pooled(ledger, &|event| event.began.saturating_sub(BEFORE), &|event| event.began),
+            during: pooled(ledger, &|event| event.began, &|event| event.over),
+            after: pooled(ledger, &|event| event.over, &|event| event.over + BEFORE),
+            back: (back < quiet.len()).then(|| back as u128 * BUCKET.as_millis()),
+            buckets: shown,
+            quiet,
             whole: whole(events),
             slow: ledger.ended.iter().filter(|ended| ended.took > Duration::from_secs(1)).count(),
         }
