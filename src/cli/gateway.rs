@@ -45,7 +45,7 @@ impl GatewayArgs {
             .flag("--kubeconfig", "discovery.kubeconfig", self.kubeconfig.as_ref().map(|path| path.display()))
             // A pod whose node has no zone has an empty label.
             .flag("--zone", "discovery.zone", self.zone.as_ref().filter(|zone| !zone.is_empty()));
-        let process = started(self.source.load(overrides)?);
+        let (process, _lines) = started(self.source.load(overrides)?);
         let config = &process.settings.config;
         let cpus = config.compute.cpus.unwrap_or_else(plan::cpus);
         tracing::info!(version = env!("CARGO_PKG_VERSION"), cpus, "starting");

@@ -2,13 +2,14 @@
 
 use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_appender::non_blocking::WorkerGuard;
 
 use super::failure::{Failure, print};
 use super::{ConfigArgs, SourceArgs, asynchronous};
 use crate::compute::plan;
 use crate::compute::session::Runtime;
 use crate::config::{Effective, LogFormat, Overrides, variables};
-use crate::observe::log::Log;
+use crate::observe::log::{self, Log};
 use crate::role::{Addresses, Process, Server, StartError, onnx_runtime};
 
 /// Flags of `infergate serve`.
@@ -98,7 +99,7 @@ fn run(settings: Effective) -> Result<(), Failure> {
     if settings.config.models.is_none() {
         return Err(Failure::wrong_use(StartError::NoModels));
     }
-    let process = started(settings);
+    let (process, _lines) = started(settings);
     let config = &process.settings.config;
     let runtime = Runtime::load().map_err(Failure::failed)?;
     let cpus = config.compute.cpus.unwrap_or_else(plan::cpus);
@@ -154,13 +155,14 @@ impl StopSignals {
     }
 }
 
-/// The process, whose log is now written on standard error.
-pub(super) fn started(settings: Effective) -> Process {
+/// The process, whose log is now written on standard error. Its last lines are when the guard is dropped.
+pub(super) fn started(settings: Effective) -> (Process, WorkerGuard) {
     let rules = &settings.config.log;
     let is_coloured = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let made = Log::new(rules.level.as_str(), rules.format == LogFormat::Json, std::io::stderr, is_coloured);
+    let (lines, guard) = log::aside(std::io::stderr());
+    let made = Log::new(rules.level.as_str(), rules.format == LogFormat::Json, lines, is_coloured);
     // Only a second log in one process fails, and then the first goes on.
     let log =
         made.ok().and_then(|(log, subscriber)| tracing::subscriber::set_global_default(subscriber).ok().map(|()| log));
-    Process { settings, log }
+    (Process { settings, log }, guard)
 }

@@ -1,4 +1,4 @@
-//! The process as the system sees it, by the names that every Prometheus client gives these.
+//! The process as the system sees it, by the names that every Prometheus client gives these, and its log.
 
 use std::fmt;
 use std::fs;
@@ -10,14 +10,19 @@ use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::registry::Unit;
 use rustix::param::{clock_ticks_per_second, page_size};
 
-/// Tells of this process what the system says of it; nothing where there is no `/proc`.
+use super::log::lost_lines;
+
+/// Tells of this process what the system says of it, which is nothing where there is no `/proc`, and what its log has lost.
 #[derive(Debug)]
 pub(super) struct Process;
 
 impl Collector for Process {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
-        let Some(usage) = Usage::now() else { return Ok(()) };
         let none: Option<&Exemplar<[(String, String); 0], f64>> = None;
+        let help = "Lines of the log that were dropped as nobody read those before";
+        let lost = encoder.encode_descriptor("log_lines_dropped", help, None, MetricType::Counter);
+        lost?.encode_counter(&(lost_lines() as u64), none)?;
+        let Some(usage) = Usage::now() else { return Ok(()) };
         let help = "CPU time that the process has used, in user and system mode";
         let cpu = encoder.encode_descriptor("process_cpu", help, Some(&Unit::Seconds), MetricType::Counter);
         cpu?.encode_counter(&usage.cpu, none)?;

@@ -4,6 +4,7 @@
 
 mod lines;
 mod within;
+mod written;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -16,6 +17,7 @@ use tracing_subscriber::{EnvFilter, Registry, reload};
 
 use lines::Lines;
 pub use within::{Place, Within, within};
+pub use written::{aside, lost_lines};
 
 /// What is logged, and how; clones are handles to the same.
 #[derive(Clone)]
