@@ -109,6 +109,7 @@ fn calls(seen: Arc<AtomicUsize>, max_batch: usize, tracing: Tracing) -> Arc<Call
         deadlines: Deadlines { default: minute, max: minute },
         body: BodyRules { message_size: 64 << 20, first_byte: minute, min_rate: 0 },
         load_report: false,
+        server_timing: true,
         stream_in_flight: 1,
         stream_idle: minute,
     };

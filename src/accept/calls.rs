@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use bytestring::ByteString;
-use http::{HeaderMap, HeaderValue, Request, Response};
+use http::{Request, Response};
 use http_body::Body;
 
 use super::access::{Access, Noted};
@@ -16,20 +16,18 @@ use super::budget::{ByteBudget, Taken};
 use super::gateways::Gateways;
 use super::message::{BodyRules, Message, Messages};
 use super::metadata::{Deadlines, Metadata};
-use super::names::{LOAD_REPORT, SERVER_TIMING};
 use super::peer::Peer;
 use super::phase::Phases;
 use super::protocol::Protocol;
-use super::timing;
+use super::timing::{self, Breakdown};
 use super::tracing::{Tracing, status_of};
+use super::trailers::{report, trailers};
 use crate::error::{Error, Result};
-use crate::infer::{Execution, Infer, InferResponse, LoadReport, Member, Spent, Stage, Timeline, call};
+use crate::infer::{Execution, Infer, InferResponse, Member, Spent, Stage, Timeline, Version, call};
 use crate::observe::log::{Place, Within};
 use crate::observe::trace::Followed;
 use crate::observe::{CallTable, Entry, Ledger, Measured};
 use crate::tensor::Rope;
-use crate::wire::stages::{self, Told};
-use crate::wire::{orca, status};
 
 /// An answer that is being made. Dropping it abandons the call.
 pub type Answering<B> = Pin<Box<dyn Future<Output = Response<B>> + Send>>;
@@ -45,6 +43,8 @@ pub struct Rules {
     pub stream_in_flight: usize,
     /// Whether answers carry a load report.
     pub load_report: bool,
+    /// Whether callers are told where their time went.
+    pub server_timing: bool,
     /// How long a stream may wait for its next message.
     pub stream_idle: std::time::Duration,
 }
@@ -144,15 +144,21 @@ impl<S: Infer> Calls<S> {
         B::Error: std::fmt::Display,
     {
         let message = messages.only(metadata.deadline).await?;
-        let (answer, taken, execution) = self.one::<P>(message, metadata, timeline).await?;
-        let answer = metadata.answer_encoding.deflated(answer).await;
+        let made = self.one::<P>(message, metadata, timeline).await?;
+        let answer = metadata.answer_encoding.deflated(made.answer).await;
         let now = Instant::now();
         timeline.end(Stage::Encode, now);
-        let mut trailers = trailers(&timeline.spent_until(now), &execution, metadata);
+        let spent = timeline.spent_until(now);
+        let breakdown = match self.breakdown(metadata) {
+            Breakdown::Nowhere => None,
+            _ if made.is_told => None,
+            _ => Some(breakdown(&spent, made.version, &made.execution)),
+        };
+        let mut trailers = trailers(&spent, &made.execution, metadata, breakdown);
         if self.rules.load_report {
-            report(&mut trailers, &execution.load, metadata);
+            report(&mut trailers, &made.execution.load, metadata);
         }
-        Ok(Answer::ok(answer, trailers, metadata.answer_encoding, taken))
+        Ok(Answer::ok(answer, trailers, metadata.answer_encoding, made.taken))
     }
 
     /// One message to its answer, in the protocol's form.
@@ -161,14 +167,22 @@ impl<S: Infer> Calls<S> {
         message: Message,
         metadata: &Metadata,
         timeline: &Timeline,
-    ) -> Result<(Rope, Taken, Execution)> {
+    ) -> Result<Made> {
         let (calling, mut taken, reply) = self.begin::<P>(message, metadata, timeline)?;
         let mut response: InferResponse = calling.await?;
         timeline.taken_by(&response.model, response.version);
         if let Some((notes, version)) = metadata.notes().zip(response.version) {
             notes.answered_by(version);
         }
-        let answer = P::encode(&response, &reply);
+        let mut answer = P::encode(&response, &reply);
+        let mut is_told = false;
+        if self.breakdown(metadata) == Breakdown::Parameter {
+            let now = Instant::now();
+            timeline.end(Stage::Encode, now);
+            let breakdown = breakdown(&timeline.spent_until(now), response.version, &response.execution);
+            let breakdown = ByteString::try_from(breakdown).expect("it is ASCII");
+            is_told = P::add_parameter(&mut answer, timing::PARAMETER, breakdown);
+        }
         taken.overdraw(answer.len());
         if let Some(facts) = &metadata.facts {
             facts.answered(&response, answer.len());
@@ -177,7 +191,15 @@ impl<S: Infer> Calls<S> {
         if let Some(gateway) = metadata.origin.filter(|_| self.rules.load_report) {
             response.execution.load.gateways = self.gateways.count(&response.model, gateway, Instant::now());
         }
-        Ok((answer, taken, response.execution))
+        Ok(Made { answer, is_told, taken, version: response.version, execution: response.execution })
+    }
+
+    /// Where this caller is told where its time went. Gateways are told in their own way.
+    fn breakdown(&self, metadata: &Metadata) -> Breakdown {
+        match self.rules.server_timing && metadata.origin.is_none() {
+            true => metadata.breakdown,
+            false => Breakdown::Nowhere,
+        }
     }
 
     /// Decodes a message and hands its call to the stages.
@@ -214,6 +236,20 @@ impl<S: Infer> Calls<S> {
     }
 }
 
+/// An answer in the protocol's form.
+pub(super) struct Made {
+    pub(super) answer: Rope,
+    /// Whether it has the breakdown among its parameters.
+    is_told: bool,
+    pub(super) taken: Taken,
+    version: Option<Version>,
+    execution: Execution,
+}
+
+fn breakdown(spent: &Spent, version: Option<Version>, execution: &Execution) -> Bytes {
+    timing::server_timing(spent, version, &execution.device)
+}
+
 /// Who is told how a call ends. Dropped, its caller has left.
 struct Ending {
     entry: Entry,
@@ -232,34 +268,4 @@ impl Ending {
         self.noted.end(failure);
         answer.unwrap_or_else(Answer::failed)
     }
-}
-
-/// The trailers of a call that went well: its status, and where its time went. Gateways are told in few bytes.
-fn trailers(spent: &Spent, execution: &Execution, metadata: &Metadata) -> HeaderMap {
-    let mut trailers = status::ok_trailers();
-    let (name, told) = match metadata.origin {
-        Some(_) => {
-            let told = Told::new(*spent, &execution.composition, execution.members);
-            (stages::TRAILER, Bytes::from(stages::trailer(&told)))
-        }
-        None => (SERVER_TIMING, timing::server_timing(spent)),
-    };
-    if let Ok(told) = HeaderValue::from_maybe_shared(told) {
-        trailers.insert(name, never_indexed(told));
-    }
-    trailers
-}
-
-/// Says how busy the model is; all that is known of it only to those who plan with it.
-fn report(trailers: &mut HeaderMap, load: &LoadReport, metadata: &Metadata) {
-    let report = if metadata.origin.is_some() { orca::trailer(load) } else { orca::short_trailer(load) };
-    if let Ok(report) = HeaderValue::from_maybe_shared(Bytes::from(report)) {
-        trailers.insert(LOAD_REPORT, never_indexed(report));
-    }
-}
-
-/// No value comes twice, so that none should push others out of the connection's table of headers.
-fn never_indexed(mut value: HeaderValue) -> HeaderValue {
-    value.set_sensitive(true);
-    value
 }

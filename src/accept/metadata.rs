@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderName};
 
 use super::access::Facts;
 use super::compression::Encoding;
+use super::timing::Breakdown;
 use crate::error::Result;
 use crate::infer::{Notes, Trace};
 use crate::wire::origin;
@@ -41,6 +42,8 @@ pub struct Metadata {
     pub encoding: Encoding,
     /// How its answers are compressed.
     pub answer_encoding: Encoding,
+    /// Where it wants to be told where its time went.
+    pub breakdown: Breakdown,
 }
 
 impl Metadata {
@@ -52,7 +55,7 @@ impl Metadata {
     /// Reads the headers of a call that came at `now`.
     ///
     /// # Errors
-    /// `Invalid` for a malformed `grpc-timeout`, `Unsupported` for an encoding that is not served.
+    /// `Invalid` for a malformed `grpc-timeout` or `infergate-timing`, `Unsupported` for an encoding that is not served.
     pub fn read(headers: &HeaderMap, deadlines: Deadlines, now: Instant) -> Result<Metadata> {
         let timeout = match headers.get(GRPC_TIMEOUT) {
             Some(value) => timeout::read(value.as_bytes())?,
@@ -67,6 +70,7 @@ impl Metadata {
             origin: headers.get(origin::HEADER).and_then(|value| origin::read(value.as_bytes())),
             encoding,
             answer_encoding: encoding.of_answers(headers),
+            breakdown: Breakdown::wanted(headers)?,
         })
     }
 }

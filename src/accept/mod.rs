@@ -24,6 +24,7 @@ mod stream;
 mod timing;
 mod tls;
 mod tracing;
+mod trailers;
 mod unserved;
 
 pub use access::Access;

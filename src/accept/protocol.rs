@@ -28,6 +28,9 @@ pub trait Protocol: Send + 'static {
 
     /// Puts an answer into the protocol's form, as a gRPC message with its prefix.
     fn encode(response: &InferResponse, reply: &Self::Reply) -> Rope;
+
+    /// Adds a parameter to an answer of [`Protocol::encode`]; false where the protocol has none.
+    fn add_parameter(answer: &mut Rope, name: &'static str, value: ByteString) -> bool;
 }
 
 /// A call as its message said it, whatever the protocol.
@@ -109,6 +112,11 @@ impl Protocol for OpenInference {
             _ => oip::encode(response, &reply.id, reply.form),
         }
     }
+
+    fn add_parameter(answer: &mut Rope, name: &'static str, value: ByteString) -> bool {
+        *answer = oip::with_parameter(answer, name, value);
+        true
+    }
 }
 
 /// `tensorflow.serving.PredictionService/Predict`.
@@ -127,6 +135,10 @@ impl Protocol for TensorFlowServing {
 
     fn encode(response: &InferResponse, form: &tfs::Form) -> Rope {
         tfs::encode(response, *form)
+    }
+
+    fn add_parameter(_answer: &mut Rope, _name: &'static str, _value: ByteString) -> bool {
+        false
     }
 }
 

@@ -130,7 +130,7 @@ impl<S: Infer> Calls<S> {
         let failure = result.as_ref().err().map(Error::kind);
         let status = followed.is_noted().then(|| status_of(&result));
         let (message, taken) = match result {
-            Ok((answer, taken, _)) => (oip::in_stream(&answer), Some(taken)),
+            Ok(made) => (oip::in_stream(&made.answer), Some(made.taken)),
             Err(error) if fatal => {
                 measured.end(failure, followed.end(|| status.unwrap_or(Status::OK)));
                 noted.end(failure);

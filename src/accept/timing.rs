@@ -1,20 +1,68 @@
 //! The breakdown of a call's time for its caller, in the style of the Server-Timing header.
 
 use bytes::Bytes;
+use http::{HeaderMap, HeaderName};
 use smallvec::SmallVec;
 
-use crate::infer::{Spent, Stage};
+use crate::error::{Error, Kind, Result};
+use crate::infer::{Spent, Stage, Version};
 
-/// `receive;dur=0.012, execute;dur=0.150, other;dur=0.000, total;dur=0.162` in milliseconds: stages, what none accounts
-/// for, and the whole, which is their sum to the last digit.
-pub fn server_timing(spent: &Spent) -> Bytes {
+/// Where a caller wants the breakdown.
+const HEADER: HeaderName = HeaderName::from_static("infergate-timing");
+
+/// The answer's parameter with the breakdown.
+pub const PARAMETER: &str = "server_timing";
+
+/// Where a caller finds the breakdown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Breakdown {
+    /// In the trailers of a unary answer.
+    Trailer,
+    /// Among the answer's parameters, for callers that see no trailers; where the protocol has none, in the trailers.
+    Parameter,
+    /// Nowhere.
+    Nowhere,
+}
+
+impl Breakdown {
+    /// Where the caller wants it: it says so in `infergate-timing`, or in the trailers.
+    ///
+    /// # Errors
+    /// `Invalid` for anything else than `trailer`, `parameter` or `off`.
+    pub fn wanted(headers: &HeaderMap) -> Result<Breakdown> {
+        match headers.get(HEADER).map(|value| value.as_bytes()) {
+            None | Some(b"trailer") => Ok(Breakdown::Trailer),
+            Some(b"parameter") => Ok(Breakdown::Parameter),
+            Some(b"off") => Ok(Breakdown::Nowhere),
+            Some(_) => Err(Error::new(Kind::Invalid, "infergate-timing is one of trailer, parameter and off")),
+        }
+    }
+}
+
+/// `receive;dur=0.012, execute;dur=0.150, other;dur=0.000, total;dur=0.162, version;desc="3", at;desc="cpu"`: stages in
+/// milliseconds, what none accounts for, and the whole, which is their sum to the last digit; then which version has
+/// answered, where that is known, and where it ran: on which device, or behind a gateway at which endpoint.
+pub fn server_timing(spent: &Spent, version: Option<Version>, at: &str) -> Bytes {
     let (mut text, mut total) = (Text::new(), 0u64);
     spent.tell::<1000>(|stage, micros| {
         entry(&mut text, ENTRIES[stage.map_or(Stage::COUNT, |stage| stage as usize)], micros);
         total = total.saturating_add(micros);
     });
     entry(&mut text, ", total;dur=", total);
+    if let Some(version) = version {
+        text.extend_from_slice(b", version;desc=\"");
+        text.extend_from_slice(version.to_string().as_bytes());
+        text.push(b'"');
+    }
+    text.extend_from_slice(b", at;desc=\"");
+    text.extend(at.bytes().map(|byte| if is_plain(byte) { byte } else { b'?' }));
+    text.push(b'"');
     Bytes::copy_from_slice(&text[SEPARATOR.len()..])
+}
+
+/// Whether it means itself in a quoted string of a header.
+fn is_plain(byte: u8) -> bool {
+    byte == b' ' || (byte.is_ascii_graphic() && byte != b'"' && byte != b'\\')
 }
 
 /// All stages of a call find room in it.
@@ -69,8 +117,22 @@ mod tests {
         let timeline = Timeline::start(start);
         timeline.end(Stage::Receive, start + Duration::from_nanos(12_600));
         timeline.end(Stage::Execute, start + Duration::from_nanos(1_234_012_300));
-        let text = server_timing(&timeline.spent_until(start + Duration::from_nanos(1_234_512_900)));
-        assert_eq!(text, "receive;dur=0.012, execute;dur=1234.000, other;dur=0.500, total;dur=1234.512");
+        let spent = timeline.spent_until(start + Duration::from_nanos(1_234_512_900));
+        let stages = "receive;dur=0.012, execute;dur=1234.000, other;dur=0.500, total;dur=1234.512";
+        let version = Version::new(3);
+        assert_eq!(server_timing(&spent, version, "cpu"), format!("{stages}, version;desc=\"3\", at;desc=\"cpu\""));
+        assert_eq!(server_timing(&spent, None, "a\"b\\c\u{e9}"), format!("{stages}, at;desc=\"a?b?c??\""));
+    }
+
+    #[test]
+    fn a_caller_says_where_it_wants_the_breakdown_and_is_told_where_it_may() {
+        let wanted = |value: &'static str| Breakdown::wanted(&HeaderMap::from_iter([(HEADER, value.parse().unwrap())]));
+        assert_eq!(Breakdown::wanted(&HeaderMap::new()).unwrap(), Breakdown::Trailer);
+        assert_eq!(wanted("parameter").unwrap(), Breakdown::Parameter);
+        assert_eq!(wanted("off").unwrap(), Breakdown::Nowhere);
+        let error = wanted("never").unwrap_err();
+        assert_eq!(error.kind(), Kind::Invalid);
+        assert!(error.message().contains("trailer, parameter and off"));
     }
 
     #[test]

@@ -49,6 +49,8 @@ settings! {
         allow_model_control: bool = true,
         /// Whether good unary answers end with a report of how busy their model is, for balancers (ORCA).
         load_report: bool = false,
+        /// Whether answers tell callers where their time went, which version has answered and where it ran: in the trailer `server-timing`, or where a call's `infergate-timing` says.
+        server_timing: bool = true,
         /// What a gateway is told of single models, by their names; it goes before what backends say. `--set model.resnet.pure=true` sets one of it.
         model: Option<ModelTable> = None => "{ resnet = { pure = true, policy = \"least-request\", hedge = false } }",
     }

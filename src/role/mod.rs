@@ -153,6 +153,7 @@ fn rules(config: &Config) -> Rules {
             min_rate: http2.min_body_rate.get(),
         },
         load_report: config.load_report,
+        server_timing: config.server_timing,
         stream_in_flight: limits.stream_in_flight,
         stream_idle: http2.idle_timeout.unless_zero().unwrap_or(Duration::from_secs(365 * 24 * 3600)),
     }

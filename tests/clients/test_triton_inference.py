@@ -90,6 +90,12 @@ def test_headers_of_any_kind_do_no_harm(client):
     assert infer(client, "identity_fp32", {"headers": headers}, x=floats(3)).as_numpy("y").shape == (3,)
 
 
+def test_a_client_that_sees_no_trailers_is_told_in_a_parameter_where_the_time_went(client):
+    answer = infer(client, "identity_fp32", {"headers": {"infergate-timing": "parameter"}}, x=floats(3))
+    told = answer.get_response().parameters["server_timing"].string_param
+    assert "execute;dur=" in told and 'version;desc="1"' in told and 'at;desc="' in told
+
+
 def test_a_client_timeout_is_a_deadline(client):
     began = time.monotonic()
     with refused(grpc.StatusCode.DEADLINE_EXCEEDED):

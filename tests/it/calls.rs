@@ -2,17 +2,13 @@
 
 use bytes::Bytes;
 use infergate::error::{Error, Kind};
-use infergate::infer::Stage;
 use infergate::tensor::DType;
 use infergate::wire::proto::inference::infer_parameter::ParameterChoice;
 use infergate::wire::proto::inference::model_infer_request::InferRequestedOutputTensor;
 use infergate::wire::proto::inference::{InferParameter, InferTensorContents, ModelInferRequest, ModelInferResponse};
-use infergate::wire::stages;
 use tonic::Code;
 
-use crate::harness::{
-    Breakdown, FREE, INFER, Model, Serving, echo, echo_of, echoed, floats, framed, raw, strings, tensor, within,
-};
+use crate::harness::{FREE, Model, Serving, echo, echo_of, echoed, floats, raw, strings, tensor, within};
 
 fn wanted(name: &str) -> InferRequestedOutputTensor {
     InferRequestedOutputTensor { name: name.to_owned(), ..Default::default() }
@@ -225,38 +221,6 @@ async fn many_calls_at_once_on_one_connection_each_get_their_own_answer() {
         assert_eq!(echoed(answer.unwrap().get_ref()), [number as f32]);
     }
     assert_eq!(serving.finish().await.answered, 200);
-}
-
-#[tokio::test]
-async fn the_trailers_say_where_the_time_went_and_stages_account_for_all_of_it() {
-    let serving = Serving::of([Model::echo()]).await;
-    let connection = serving.raw().await;
-    for _ in 0..20 {
-        let answer = connection.call(INFER, &[], framed(&echo(&[1.0]))).await;
-        assert_eq!(answer.code(), Code::Ok);
-        let breakdown = Breakdown::of(&answer.trailers);
-        breakdown.is_whole();
-        for stage in ["receive", "queue", "execute"] {
-            assert!(breakdown.has(stage), "{breakdown:?}");
-        }
-        // The last stage ends where the call does, so that nothing is left over however slow the machine is.
-        assert_eq!(breakdown.other(), 0, "{breakdown:?}");
-    }
-    serving.finish().await;
-}
-
-#[tokio::test]
-async fn a_gateway_is_told_in_fewer_bytes_where_the_time_went() {
-    let serving = Serving::of([Model::echo()]).await;
-    let connection = serving.raw().await;
-    let plain = connection.call(INFER, &[], framed(&echo(&[1.0]))).await;
-    let answer = connection.call(INFER, &[("infergate-gateway", "0000000000000007")], framed(&echo(&[1.0]))).await;
-    assert!(!answer.trailers.contains_key("server-timing") && !plain.trailers.contains_key("infergate-stages-bin"));
-    let told = stages::read(answer.trailers[stages::TRAILER].as_bytes()).unwrap();
-    assert!(!told.spent.of(Stage::Execute).is_zero() && told.spent.other().is_zero(), "{told:?}");
-    assert_eq!((told.rows, told.members), (1, 1));
-    assert!(answer.trailers[stages::TRAILER].len() * 2 < plain.trailers["server-timing"].len());
-    serving.finish().await;
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ mod access;
 mod admin;
 mod batching;
 mod bench;
+mod breakdowns;
 mod calls;
 mod cluster;
 mod coming_up;

@@ -18,17 +18,23 @@ const OTHER: &str = "other";
 pub struct ServerTiming {
     stages: Vec<(String, f64)>,
     total: f64,
+    /// Where it ran.
+    at: Option<String>,
 }
 
 impl ServerTiming {
-    /// Reads `receive;dur=0.012, execute;dur=0.150, other;dur=0.008, total;dur=0.170`. What cannot be read is left out; nothing where
-    /// nothing is left.
+    /// Reads `receive;dur=0.012, execute;dur=0.150, other;dur=0.008, total;dur=0.170, at;desc="cpu"`. What cannot be read is
+    /// left out; nothing where nothing is left.
     pub fn parse(text: &str) -> Option<ServerTiming> {
         let mut stages: Vec<(String, f64)> = text.split(',').filter_map(entry).collect();
         let mut apart = |own| stages.iter().position(|(name, _)| name == own).map(|at| stages.remove(at).1);
         let (total, other) = (apart(TOTAL), apart(OTHER));
         let sum = stages.iter().map(|(_, millis)| millis).sum::<f64>() + other.unwrap_or_default();
-        (total.is_some() || !stages.is_empty()).then(|| ServerTiming { stages, total: total.unwrap_or(sum) })
+        let at = text
+            .split(',')
+            .find_map(|entry| entry.trim().strip_prefix("at;desc="))
+            .map(|at| at.trim_matches('"').to_owned());
+        (total.is_some() || !stages.is_empty()).then(|| ServerTiming { stages, total: total.unwrap_or(sum), at })
     }
 
     /// What the server's stages do not account for.
@@ -80,7 +86,9 @@ impl Timing {
         let whole = self.client.max(f64::MIN_POSITIVE);
         let row = |(name, millis)| [plain(name), format!("{millis:.3}"), bar(millis / whole)];
         let stages = table(["STAGE", "MS ", ""], lines.into_iter().map(row));
-        format!("the call took {:.3} ms\n\n{stages}", self.client)
+        let at = self.server.as_ref().and_then(|server| server.at.as_deref());
+        let at = at.map(|at| format!(", at {}", plain(at))).unwrap_or_default();
+        format!("the call took {:.3} ms{at}\n\n{stages}", self.client)
     }
 
     /// As JSON.
@@ -90,6 +98,7 @@ impl Timing {
         if let Some(server) = &self.server {
             let stages: Map<String, Value> =
                 server.stages.iter().map(|(name, millis)| (name.clone(), rounded(*millis))).collect();
+            server.at.iter().for_each(|at| _ = timing.insert("at".into(), json!(at)));
             timing.insert("server_ms".into(), rounded(server.total));
             timing.insert("stages_ms".into(), stages.into());
             timing.insert("network_and_client_ms".into(), rounded((self.client - server.total).max(0.0)));
@@ -182,9 +191,10 @@ mod tests {
 
     #[test]
     fn a_call_is_drawn_with_its_time_and_bars() {
-        let text = Timing::new(Duration::from_millis(2), Some("execute;dur=1.000, total;dur=1.000")).draw();
+        let text =
+            Timing::new(Duration::from_millis(2), Some("execute;dur=1.000, total;dur=1.000, at;desc=\"cpu\"")).draw();
         let expected = "\
-the call took 2.000 ms
+the call took 2.000 ms, at cpu
 
 STAGE                  MS
 execute             1.000  ████████████

@@ -31,7 +31,7 @@ pub fn lost_lines() -> usize {
 #[cfg(test)]
 mod tests {
     use std::io;
-    use std::sync::mpsc::{Receiver, channel};
+    use std::sync::mpsc::{Receiver, sync_channel};
 
     use super::*;
 
@@ -51,7 +51,7 @@ mod tests {
 
     #[test]
     fn nobody_waits_for_a_reader_that_takes_nothing_and_what_is_too_much_is_dropped_and_counted() {
-        let (reads, stalled) = channel();
+        let (reads, stalled) = sync_channel(0);
         let (mut written, guard) = lines_of(Stalled(stalled));
         let more = 100;
         for _ in 0..LINES + more {

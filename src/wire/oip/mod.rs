@@ -16,7 +16,7 @@ pub(super) mod tests;
 pub use answer::{Answer, RAW_OUTPUTS, answer, mirrors};
 pub use call::{forward, request};
 pub use request::{Call, RAW_CONTENTS, decode, id};
-pub use response::{encode, failed_in_stream, in_stream};
+pub use response::{encode, failed_in_stream, in_stream, with_parameter};
 
 /// How a request carried its tensors, and so how its answer will.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

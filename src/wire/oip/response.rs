@@ -33,6 +33,16 @@ pub fn encode(response: &InferResponse, id: &str, form: Form) -> Rope {
     message.finish()
 }
 
+/// An answer of [`encode`] with one parameter more, as a gRPC message with its prefix.
+pub fn with_parameter(answer: &Rope, name: &'static str, value: ByteString) -> Rope {
+    let mut parameters = Parameters::default();
+    parameters.set(ByteString::from_static(name), Parameter::String(value));
+    let mut message = MessageWriter::default();
+    message.put(&answer.slice(PREFIX..answer.len()));
+    put_parameters(message.head(), 4, &parameters);
+    message.finish()
+}
+
 /// A `ModelStreamInferResponse` around an answer of [`encode`], as a gRPC message with its prefix. It says that it is
 /// its call's last, as each is here; some clients read on until they are told.
 pub fn in_stream(answer: &Rope) -> Rope {

@@ -2,22 +2,34 @@
 
 use http::HeaderMap;
 
-/// The entries of `server-timing`, in microseconds.
+/// The entries of `server-timing`.
 #[derive(Debug)]
 pub struct Breakdown {
+    /// Stages and their sum, in microseconds.
     entries: Vec<(String, u64)>,
+    /// What is said beside them.
+    said: Vec<(String, String)>,
 }
 
 impl Breakdown {
     pub fn of(trailers: &HeaderMap) -> Breakdown {
-        let text = trailers["server-timing"].to_str().unwrap();
+        Breakdown::parse(trailers["server-timing"].to_str().unwrap())
+    }
+
+    pub fn parse(text: &str) -> Breakdown {
         let parsed = |entry: &str| {
             let (name, millis) = entry.split_once(";dur=").unwrap();
             let (whole, thousandths) = millis.split_once('.').unwrap();
             assert_eq!(thousandths.len(), 3, "{text}");
             (name.to_owned(), whole.parse::<u64>().unwrap() * 1000 + thousandths.parse::<u64>().unwrap())
         };
-        let breakdown = Breakdown { entries: text.split(", ").map(parsed).collect() };
+        let (timed, said): (Vec<&str>, Vec<&str>) = text.split(", ").partition(|entry| entry.contains(";dur="));
+        let quoted = |entry: &&str| {
+            let (name, said) = entry.split_once(";desc=").unwrap();
+            (name.to_owned(), said.trim_matches('"').to_owned())
+        };
+        let breakdown =
+            Breakdown { entries: timed.into_iter().map(parsed).collect(), said: said.iter().map(quoted).collect() };
         assert_eq!(breakdown.entries.last().unwrap().0, "total", "{text}");
         breakdown
     }
@@ -34,6 +46,11 @@ impl Breakdown {
 
     pub fn micros(&self, name: &str) -> u64 {
         self.entries.iter().find(|(own, _)| own == name).unwrap_or_else(|| panic!("no {name} in {self:?}")).1
+    }
+
+    /// What is said by that name.
+    pub fn said(&self, name: &str) -> &str {
+        &self.said.iter().find(|(own, _)| own == name).unwrap_or_else(|| panic!("no {name} in {self:?}")).1
     }
 
     /// What no stage accounts for.
