@@ -6,7 +6,7 @@ use http::request::Parts;
 use http::{Method, Request, StatusCode};
 use http_body::Body;
 
-use super::page::{Answer, Shown, json, only, plain, typed, wants_json};
+use super::page::{Answer, Shown, aside, json, only, plain, typed, wants_json};
 use super::{log, profile, ready};
 use crate::accept::control::{Directory, Readiness};
 use crate::observe::{MEDIA_TYPE, Metrics};
@@ -44,11 +44,17 @@ impl<D: Directory> Answers<D> {
             "/" => plain(StatusCode::OK, self.index()),
             "/livez" => plain(StatusCode::OK, "live\n"),
             "/readyz" => ready::ready(&self.readiness, &self.shown.concerns, &asked).await,
-            "/metrics" => typed(MEDIA_TYPE, self.metrics.text()),
+            "/metrics" => {
+                let metrics = self.metrics.clone();
+                aside(move || typed(MEDIA_TYPE, metrics.text())).await
+            }
             "/profile" => profile::profile(&asked).await,
             "/config" => self.settings(&asked),
             path => match self.shown.pages.iter().find(|(known, ..)| *known == path) {
-                Some((_, _, page)) => json(StatusCode::OK, &page()),
+                Some((_, _, page)) => {
+                    let page = page.clone();
+                    aside(move || json(StatusCode::OK, &page())).await
+                }
                 None => plain(StatusCode::NOT_FOUND, format!("not here; here are\n{}", self.index())),
             },
         }

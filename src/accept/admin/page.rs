@@ -11,10 +11,11 @@ use serde_json::Value;
 
 use crate::observe::log::Log;
 
-/// Tells something of the process as JSON, at once and from what is known: it is called on a thread that may not block.
+/// Tells something of the process as JSON, from what is known.
 pub type Page = Arc<dyn Fn() -> Value + Send + Sync>;
 
-/// Names what may be wrong without keeping the process from answering calls, each in a sentence; likewise at once.
+/// Names what may be wrong without keeping the process from answering calls, each in a sentence; at once, as it is called on
+/// a thread that may not block.
 pub type Concerns = Arc<dyn Fn() -> Vec<String> + Send + Sync>;
 
 /// What a process shows beside what every one does.
@@ -32,6 +33,12 @@ pub struct Shown {
 
 /// An answer.
 pub(super) type Answer = Response<Full<Bytes>>;
+
+/// An answer that is made on a thread of its own: what a large process tells is megabytes, and calls have no time for that.
+pub(super) async fn aside(make: impl FnOnce() -> Answer + Send + 'static) -> Answer {
+    let made = tokio::task::spawn_blocking(make).await;
+    made.unwrap_or_else(|_| plain(StatusCode::INTERNAL_SERVER_ERROR, "this could not be told\n"))
+}
 
 pub(super) fn plain(status: StatusCode, text: impl Into<Full<Bytes>>) -> Answer {
     let mut response = Response::new(text.into());

@@ -67,6 +67,21 @@ async fn ready_is_who_serves_and_whose_directory_is_ready_and_what_is_wrong_is_n
 }
 
 #[tokio::test]
+async fn a_page_that_takes_its_time_keeps_nothing_else_from_going_on() {
+    let (goes_on, waits) = std::sync::mpsc::sync_channel::<()>(1);
+    let waits = std::sync::Mutex::new(waits);
+    let page: Page = Arc::new(move || json!(waits.lock().unwrap().recv_timeout(Duration::from_secs(10)).is_ok()));
+    let answers =
+        answers(&readiness(&Hearsay::default()), Shown { pages: vec![("/long", "much", page)], ..Shown::default() });
+    let probe = async {
+        assert_eq!(ask(&answers, "GET", "/livez", "").await.0, 200);
+        goes_on.send(()).unwrap();
+    };
+    let (told, ()) = tokio::join!(ask(&answers, "GET", "/long", ""), probe);
+    assert_eq!(told, (200, "true".to_owned()));
+}
+
+#[tokio::test]
 async fn who_asks_for_what_is_not_there_is_told_what_is() {
     let page: Page = Arc::new(|| json!([]));
     let shown = Shown { pages: vec![("/endpoints", "whom it calls", page)], ..Shown::default() };
