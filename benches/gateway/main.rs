@@ -17,7 +17,6 @@ mod report;
 mod rig;
 mod rounds;
 mod sides;
-mod stub;
 
 use std::time::Duration;
 
@@ -27,6 +26,7 @@ use infergate::wire::proto::inference::model_infer_request::InferInputTensor;
 use prost::Message;
 
 use rig::cores::Cores;
+use rig::stub;
 use sides::Sides;
 
 const MODEL: &str = "identity";
@@ -91,7 +91,7 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     if arguments.iter().any(|argument| argument == "--be") {
-        return runtime.block_on(stub::serve());
+        return runtime.block_on(stub::serve("127.0.0.1", [MODEL.to_owned()].into_iter()));
     }
     let has = |flag: &str| arguments.iter().any(|argument| argument == flag);
     let named = |known: &dyn Fn(&str) -> bool| arguments.iter().any(|argument| known(argument));

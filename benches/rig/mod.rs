@@ -7,6 +7,7 @@ pub mod cores;
 pub mod floor;
 pub mod load;
 pub mod process;
+pub mod stub;
 
 /// Bytes of one message, and of all on a connection, that may be under way before they are read; of clients and of what
 /// they are compared with.

@@ -64,14 +64,16 @@ impl Process {
         Process { child, address: told("grpc=").expect("an address"), admin: told("admin=") }
     }
 
+    /// Where it tells of itself.
+    pub fn admin(&self) -> &str {
+        self.admin.as_ref().expect("an admin port")
+    }
+
     /// The sum of a metric over all its labels.
     pub fn metric(&self, name: &str) -> f64 {
-        let mut stream =
-            std::net::TcpStream::connect(self.admin.as_ref().expect("an admin port")).expect("a connection");
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: bench\r\nconnection: close\r\n\r\n").expect("a question");
-        let mut text = String::new();
-        stream.read_to_string(&mut text).expect("an answer");
-        let lines = text.lines().filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with('{')));
+        let text = page(self.admin(), "/metrics");
+        let is_it = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
+        let lines = text.lines().filter(is_it);
         lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }
 
@@ -107,4 +109,14 @@ impl Process {
     pub fn id(&self) -> u32 {
         self.child.id().expect("it runs")
     }
+}
+
+/// What an admin port tells at `path`, with its head.
+pub fn page(admin: &str, path: &str) -> String {
+    let mut stream = std::net::TcpStream::connect(admin).expect("a connection");
+    let question = format!("GET {path} HTTP/1.1\r\nhost: bench\r\nconnection: close\r\n\r\n");
+    stream.write_all(question.as_bytes()).expect("a question");
+    let mut text = String::new();
+    stream.read_to_string(&mut text).expect("an answer");
+    text
 }

@@ -14,9 +14,8 @@ use infergate::wire::proto::inference::{ModelInferRequest, ModelInferResponse, R
 use prost::Message;
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::MODEL;
-use crate::rig::client::{PREFIX, framed};
-use crate::rig::{CONNECTION_WINDOW, MAX_FRAME, WINDOW};
+use super::client::{PREFIX, framed};
+use super::{CONNECTION_WINDOW, MAX_FRAME, WINDOW};
 
 /// Calls of one connection that may be under way: one for each caller that there is.
 const STREAMS: u32 = 1024;
@@ -25,17 +24,19 @@ const STREAMS: u32 = 1024;
 struct Stub {
     /// By the length of the call's message.
     answers: Mutex<HashMap<usize, Bytes>>,
+    /// What it serves, as it says.
+    index: Bytes,
     head: Response<()>,
     trailers: HeaderMap,
 }
 
-/// Serves until the process is killed.
-pub async fn serve() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+/// Serves `models` at a free port of `host` until the process is killed.
+pub async fn serve(host: &str, models: impl Iterator<Item = String>) {
+    let listener = TcpListener::bind((host, 0)).await.expect("a port");
     println!("listening grpc={}", listener.local_addr().expect("its address"));
     let head = Response::builder().header("content-type", "application/grpc").body(()).expect("a head");
     let trailers = HeaderMap::from_iter([("grpc-status".parse().expect("a name"), HeaderValue::from_static("0"))]);
-    let stub = Stub { answers: Mutex::default(), head, trailers };
+    let stub = Stub { answers: Mutex::default(), index: index(models), head, trailers };
     let stub: &'static Stub = Box::leak(Box::new(stub));
     while let Ok((stream, _)) = listener.accept().await {
         tokio::spawn(connection(stream, stub));
@@ -64,7 +65,7 @@ impl Stub {
         let (head, body) = request.into_parts();
         let answer = match head.uri.path() {
             "/inference.GRPCInferenceService/ModelInfer" => self.answer(body).await?,
-            "/inference.GRPCInferenceService/RepositoryIndex" => index(),
+            "/inference.GRPCInferenceService/RepositoryIndex" => self.index.clone(),
             _ => {
                 let head = Response::builder().header("content-type", "application/grpc").header("grpc-status", 12);
                 respond.send_response(head.body(()).expect("a head"), true)?;
@@ -125,7 +126,7 @@ fn echoed(call: Bytes) -> Bytes {
     framed(&response.encode_to_vec())
 }
 
-fn index() -> Bytes {
-    let model = ModelIndex { name: MODEL.into(), version: "1".into(), state: "READY".into(), ..Default::default() };
-    framed(&RepositoryIndexResponse { models: vec![model] }.encode_to_vec())
+fn index(models: impl Iterator<Item = String>) -> Bytes {
+    let ready = |name| ModelIndex { name, version: "1".into(), state: "READY".into(), ..Default::default() };
+    framed(&RepositoryIndexResponse { models: models.map(ready).collect() }.encode_to_vec())
 }
