@@ -8,7 +8,7 @@ DEPLOY  := $(RUNTIME)/deploy
 TRITON  := $(RUNTIME)/triton
 LIBRARY := $(RUNTIME)/onnxruntime/VERSION
 
-.PHONY: help demo demo-cluster test onnxruntime manifests build check fmt lint docs audit bench bench-short \
+.PHONY: help demo demo-cluster test onnxruntime phoenix manifests build check fmt lint docs audit bench bench-short \
 	instructions rehearse rehearse-short clean
 
 help: ## what there is to make
@@ -50,6 +50,10 @@ $(TRITON)/installed: tests/clients/requirements-triton.txt
 	mkdir -p $(@D)
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --target $(@D) -r $< || echo "no Triton here"
 	@touch $@
+
+phoenix: ## install a tracing back end (830 MB), so that `make test` tries ours with it
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --target $(RUNTIME)/phoenix \
+		-r tests/clients/requirements-phoenix.txt
 
 manifests: ## render deploy/kubernetes/split.yaml (needs kubectl 1.27 or newer)
 	kubectl kustomize deploy/kubernetes/split > deploy/kubernetes/split.yaml
