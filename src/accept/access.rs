@@ -189,8 +189,8 @@ impl Noting {
 
     /// The endpoint that was asked last, where that was noted for a trace.
     fn asked(&self) -> Option<ByteString> {
-        let (works, _) = self.trace.as_ref()?.notes.as_ref()?.works();
-        works.iter().rev().find_map(|work| match work {
+        let works = self.trace.as_ref()?.notes.as_ref()?.works();
+        works.kept.iter().rev().find_map(|work| match work {
             Work::Hop(hop) => hop.attempts().last().map(|attempt| attempt.endpoint.clone()),
             Work::Run(_) => None,
         })

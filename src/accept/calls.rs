@@ -20,12 +20,12 @@ use super::peer::Peer;
 use super::phase::Phases;
 use super::protocol::Protocol;
 use super::timing::{self, Breakdown};
-use super::tracing::{Tracing, status_of};
+use super::tracing::{Tracing, failed_with};
 use super::trailers::{report, trailers};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::infer::{Execution, Infer, InferResponse, Member, Spent, Stage, Timeline, Version, call};
 use crate::observe::log::{Place, Within};
-use crate::observe::trace::Followed;
+use crate::observe::trace::{Followed, Status};
 use crate::observe::{CallTable, Entry, Ledger, Measured};
 use crate::tensor::Rope;
 
@@ -132,12 +132,7 @@ impl<S: Infer> Calls<S> {
         }))
     }
 
-    async fn answer<P, B>(
-        &self,
-        messages: &mut Messages<B>,
-        metadata: &Metadata,
-        timeline: &Timeline,
-    ) -> Result<Response<Answer>>
+    async fn answer<P, B>(&self, messages: &mut Messages<B>, metadata: &Metadata, timeline: &Timeline) -> Result<Ready>
     where
         P: Protocol,
         B: Body<Data = Bytes> + Unpin,
@@ -158,7 +153,8 @@ impl<S: Infer> Calls<S> {
         if self.rules.load_report {
             report(&mut trailers, &made.execution.load, metadata);
         }
-        Ok(Answer::ok(answer, trailers, metadata.answer_encoding, made.taken))
+        let answer = Answer::ok(answer, trailers, metadata.answer_encoding, made.taken);
+        Ok(Ready { answer, at: now, spent })
     }
 
     /// One message to its answer, in the protocol's form.
@@ -171,9 +167,6 @@ impl<S: Infer> Calls<S> {
         let (calling, mut taken, reply) = self.begin::<P>(message, metadata, timeline)?;
         let mut response: InferResponse = calling.await?;
         timeline.taken_by(&response.model, response.version);
-        if let Some((notes, version)) = metadata.notes().zip(response.version) {
-            notes.answered_by(version);
-        }
         let mut answer = P::encode(&response, &reply);
         let mut is_told = false;
         if self.breakdown(metadata) == Breakdown::Parameter {
@@ -226,9 +219,6 @@ impl<S: Infer> Calls<S> {
             timeline: timeline.clone(),
         };
         let request = decoded.request(member);
-        if let Some(notes) = metadata.notes() {
-            notes.is_for(&request.model);
-        }
         if let Some(facts) = &metadata.facts {
             facts.is_for(&request.model);
         }
@@ -260,12 +250,29 @@ struct Ending {
 
 impl Ending {
     /// Tells them that it ended with this.
-    fn with(self, answer: Result<Response<Answer>>) -> Response<Answer> {
-        self.entry.end(&answer);
-        let failure = answer.as_ref().err().map(Error::kind);
-        let exported = self.followed.end(|| status_of(&answer));
-        self.measured.end(failure, exported);
-        self.noted.end(failure);
-        answer.unwrap_or_else(Answer::failed)
+    fn with(self, result: Result<Ready>) -> Response<Answer> {
+        self.entry.end(&result);
+        match result {
+            Ok(Ready { answer, at, spent }) => {
+                let exported = self.followed.end(at, || Status::OK);
+                self.measured.answered(at, &spent, exported);
+                self.noted.end(None);
+                answer
+            }
+            Err(error) => {
+                let (now, failure) = (Instant::now(), Some(error.kind()));
+                let exported = self.followed.end(now, || failed_with(&error));
+                self.measured.end(now, failure, exported);
+                self.noted.end(failure);
+                Answer::failed(error)
+            }
+        }
     }
+}
+
+/// An answer, and when it was ready: its caller, metrics and traces are told the same times.
+struct Ready {
+    answer: Response<Answer>,
+    at: Instant,
+    spent: Spent,
 }

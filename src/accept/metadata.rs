@@ -9,7 +9,7 @@ use super::access::Facts;
 use super::compression::Encoding;
 use super::timing::Breakdown;
 use crate::error::Result;
-use crate::infer::{Notes, Trace};
+use crate::infer::Trace;
 use crate::wire::origin;
 use crate::wire::timeout::{self, GRPC_TIMEOUT};
 
@@ -47,11 +47,6 @@ pub struct Metadata {
 }
 
 impl Metadata {
-    /// The notes that are taken of the call, where any are.
-    pub(super) fn notes(&self) -> Option<&Notes> {
-        self.trace.as_ref()?.notes.as_ref()
-    }
-
     /// Reads the headers of a call that came at `now`.
     ///
     /// # Errors

@@ -21,7 +21,7 @@ use super::metadata::Metadata;
 use super::peer::Peer;
 use super::phase::{Phase, PhaseWatch};
 use super::protocol::{OpenInference, Protocol};
-use super::tracing::status_of;
+use super::tracing::failed_with;
 use crate::error::{Error, Kind, Result};
 use crate::infer::{Infer, Stage, Trace};
 use crate::observe::log::{Place, Within};
@@ -128,19 +128,21 @@ impl<S: Infer> Calls<S> {
         let result = self.one::<OpenInference>(message, &metadata, &timeline).await;
         entry.end(&result);
         let failure = result.as_ref().err().map(Error::kind);
-        let status = followed.is_noted().then(|| status_of(&result));
+        let status = result.as_ref().err().filter(|_| followed.is_noted()).map(failed_with);
         let (message, taken) = match result {
             Ok(made) => (oip::in_stream(&made.answer), Some(made.taken)),
             Err(error) if fatal => {
-                measured.end(failure, followed.end(|| status.unwrap_or(Status::OK)));
+                let now = Instant::now();
+                measured.end(now, failure, followed.end(now, || status.unwrap_or(Status::OK)));
                 noted.end(failure);
                 return Answered { message: Rope::default(), fatal: Some(error), taken: None };
             }
             Err(error) => (oip::failed_in_stream(status::cut(error.message()), &id), None),
         };
         let message = metadata.answer_encoding.deflated(message).await;
-        timeline.end(Stage::Encode, Instant::now());
-        measured.end(failure, followed.end(|| status.unwrap_or(Status::OK)));
+        let now = Instant::now();
+        timeline.end(Stage::Encode, now);
+        measured.end(now, failure, followed.end(now, || status.unwrap_or(Status::OK)));
         noted.end(failure);
         Answered { message, fatal: None, taken }
     }

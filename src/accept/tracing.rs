@@ -4,8 +4,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::config::Networks;
-use crate::error::Result;
-use crate::infer::Trace;
+use crate::error::Error;
+use crate::infer::{Notes, Trace};
 use crate::observe::trace::{Caller, Status, Tracer};
 use crate::wire::status;
 use crate::wire::trace::{Carried, Propagators};
@@ -39,17 +39,17 @@ impl Tracing {
             Caller { context, is_undecided, is_trusted }
         };
         let trace = match self.tracer.begin(carried.as_ref().map(caller).as_ref()) {
-            Some((context, notes)) => self.propagators.trace(context, carried, Some(notes)),
+            Some(context) => {
+                let notes = Notes::begin(carried.as_ref().map(|caller| caller.context.span_id));
+                self.propagators.trace(context, carried, Some(notes))
+            }
             None => self.propagators.pass(carried?),
         };
         Some(Arc::new(trace))
     }
 }
 
-/// How a call ended, for its trace.
-pub(super) fn status_of<T>(result: &Result<T>) -> Status {
-    match result {
-        Ok(_) => Status::OK,
-        Err(error) => Status { code: status::name(error.kind()), failure: Some(error.clone()) },
-    }
+/// How a call ended that failed, for its trace.
+pub(super) fn failed_with(error: &Error) -> Status {
+    Status { code: status::name(error.kind()), failure: Some(error.clone()) }
 }

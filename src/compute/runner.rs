@@ -247,7 +247,7 @@ impl Shared {
         let run = run.unwrap_or_else(|_| Err(Error::new(Kind::Engine, "the engine panicked")));
         if let Some(joint) = Joint::of(&batch.request.members) {
             let failure = run.as_ref().err().cloned();
-            let shape = inputs.first().map_or_else(String::new, |first| first.shape().to_string());
+            let shape = inputs.first().map(|first| first.shape().clone());
             let (device, composition) = (self.device.clone(), batch.composition);
             let noted = Run { joint, composition, shape, device, taken, merged, executed, failure };
             noted.note(&batch.request.members);

@@ -20,7 +20,7 @@ pub use model::{ModelName, Target, Version, VersionChoice};
 pub use request::{InferRequest, Member, Parameter, Parameters, WantedOutput};
 pub use response::{Execution, InferResponse, LoadReport};
 pub use timeline::{Mark, Spent, Stage, Timeline};
-pub use trace::{Attempt, Ending, Forms, Hop, Joint, Notes, Run, Trace, TraceContext, Why, Work, new_span_id};
+pub use trace::{Attempt, Ending, Forms, Hop, Joint, Notes, Run, Trace, TraceContext, Why, Work, Works, new_span_id};
 
 use crate::error::{Error, Result};
 

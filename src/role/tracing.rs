@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::StartError;
 use crate::accept::Tracing;
 use crate::config::{Config, ExportProtocol, variables_with};
-use crate::observe::trace::{Collector, Environment, PREFIX, Protocol, Rules, Sampler, Tracer};
+use crate::observe::trace::{Collector, Environment, PREFIX, Protocol, Rules, SERVICE_NAME, Sampler, Tracer};
 use crate::wire::trace::Propagators;
 
 /// Which part of the calls is recorded where nobody says another.
@@ -37,7 +37,9 @@ pub(super) fn tracing(config: &Config, service: &'static str) -> Result<Tracing,
 /// Which calls are kept, and where they go; none where nobody names a collector.
 fn plan(config: &Config, environment: &Environment, service: &'static str) -> Option<(Rules, Collector)> {
     let own = &config.tracing;
-    let endpoint = own.endpoint.as_ref().or(environment.endpoint.as_ref()).filter(|_| !environment.is_off)?;
+    if environment.is_off {
+        return None;
+    }
     let said = environment.sampler.unwrap_or(Sampler { ratio: RATIO, parent_based: true });
     let sampler = match own.ratio {
         Some(ratio) => Sampler { ratio, parent_based: true },
@@ -47,14 +49,38 @@ fn plan(config: &Config, environment: &Environment, service: &'static str) -> Op
         ExportProtocol::Grpc => Protocol::Grpc,
         ExportProtocol::Http => Protocol::Http,
     });
-    let collector = Collector {
-        endpoint: own.endpoint.clone(),
-        is_encrypted: !endpoint.starts_with("http://"),
-        ca: own.ca.clone().or_else(|| environment.certificate.as_ref().map(PathBuf::from)),
-        protocol: protocol.or(environment.protocol).unwrap_or(Protocol::Grpc),
-        service: (!environment.names_service).then_some(service),
-    };
+    let protocol = protocol.or(environment.protocol).unwrap_or(Protocol::Grpc);
+    let mut collector = Collector::at(address(own.endpoint.as_deref(), environment, protocol)?, protocol);
+    collector.ca = own.ca.clone().or_else(|| environment.certificate.as_ref().map(PathBuf::from));
+    collector.headers = environment.headers.clone();
+    collector.timeout = environment.timeout.unwrap_or(collector.timeout);
+    collector.is_gzipped = environment.is_gzipped;
+    collector.resource = resource(environment, service);
     Some((Rules { sampler, slow: own.slow.get(), queue: own.queue }, collector))
+}
+
+/// The collector's address, by HTTP with its path: that of traces where none is given, and beneath that of all signals.
+fn address(own: Option<&str>, environment: &Environment, protocol: Protocol) -> Option<String> {
+    let (text, is_base) = match own {
+        Some(own) => {
+            (own, own.split_once("://").is_none_or(|(_, rest)| rest.trim_end_matches('/').find('/').is_none()))
+        }
+        None => environment.endpoint.as_ref().map(|address| (&*address.text, address.is_base))?,
+    };
+    let is_whole = protocol == Protocol::Grpc || !is_base;
+    Some(if is_whole { text.to_owned() } else { format!("{}/v1/traces", text.trim_end_matches('/')) })
+}
+
+/// What is told of this process, which is called `service` where nobody says another name.
+fn resource(environment: &Environment, service: &'static str) -> Vec<(String, String)> {
+    let own = [
+        (SERVICE_NAME, service.to_owned()),
+        ("service.version", env!("CARGO_PKG_VERSION").to_owned()),
+        ("service.instance.id", format!("{:016x}", fastrand::u64(..))),
+    ];
+    let said = |name: &str| environment.resource.iter().any(|(said, _)| said == name);
+    let own = own.into_iter().filter(|(name, _)| !said(name)).map(|(name, value)| (name.to_owned(), value));
+    own.chain(environment.resource.iter().cloned()).collect()
 }
 
 /// The forms of traces. Where none is begun and nothing is said, only what costs nothing is looked at.
@@ -93,7 +119,8 @@ mod tests {
         assert_eq!(plan(&config, &environment(&[]), "x"), None);
         let (rules, collector) = plan(&config, &environment(&[ELSEWHERE]), "x").unwrap();
         assert_eq!((rules.sampler.ratio, rules.sampler.parent_based), (0.01, true));
-        assert_eq!((collector.endpoint, collector.protocol, collector.service), (None, Protocol::Grpc, Some("x")));
+        assert_eq!((&*collector.endpoint, collector.protocol), (ELSEWHERE.1, Protocol::Grpc));
+        assert_eq!(collector.resource[0], (SERVICE_NAME.to_owned(), "x".to_owned()));
         config.tracing.endpoint = Some("http://here:4317".to_owned());
         assert!(plan(&config, &environment(&[]), "x").is_some());
         assert_eq!(plan(&config, &environment(&[("OTEL_SDK_DISABLED", "true")]), "x"), None);
@@ -123,7 +150,9 @@ mod tests {
         let mut config = Config::default();
         let (rules, collector) = plan(&config, &variables, "x").unwrap();
         assert_eq!((rules.sampler.ratio, rules.sampler.parent_based), (0.5, false));
-        assert_eq!((collector.protocol, collector.service), (Protocol::Http, None));
+        assert_eq!((&*collector.endpoint, collector.protocol), ("http://elsewhere:4317/v1/traces", Protocol::Http));
+        let names: Vec<_> = collector.resource.iter().filter(|(name, _)| name == SERVICE_NAME).collect();
+        assert_eq!(names, [&(SERVICE_NAME.to_owned(), "theirs".to_owned())]);
         assert_eq!(propagators(&config, &variables, true).unwrap(), Propagators::named(["b3"]).0);
         config.tracing.ratio = Some(1.0);
         config.tracing.protocol = Some(ExportProtocol::Grpc);
@@ -132,6 +161,19 @@ mod tests {
         assert_eq!((rules.sampler.ratio, rules.sampler.parent_based), (1.0, true));
         assert_eq!(collector.protocol, Protocol::Grpc);
         assert_eq!(propagators(&config, &variables, true).unwrap(), Propagators::named(["tracecontext"]).0);
+    }
+
+    #[test]
+    fn an_address_without_a_path_gets_that_of_traces_by_http() {
+        let by_http = |given| address(Some(given), &environment(&[]), Protocol::Http).unwrap();
+        assert_eq!(by_http("http://a:4318"), "http://a:4318/v1/traces");
+        assert_eq!(by_http("http://a:4318/"), "http://a:4318/v1/traces");
+        assert_eq!(by_http("http://a/otlp/v1/traces"), "http://a/otlp/v1/traces");
+        let of_all = environment(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://a/otlp")]);
+        assert_eq!(address(None, &of_all, Protocol::Http).unwrap(), "http://a/otlp/v1/traces");
+        let of_traces = environment(&[("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://a/otlp")]);
+        assert_eq!(address(None, &of_traces, Protocol::Http).unwrap(), "http://a/otlp");
+        assert_eq!(address(None, &of_all, Protocol::Grpc).unwrap(), "http://a/otlp");
     }
 
     #[test]

@@ -12,8 +12,15 @@ pub const MAX_RANK: usize = 16;
 
 /// The dimensions of one tensor, outermost first; empty for a scalar. Each is at least 0 and their product fits an
 /// `i64`, also when a zero dimension hides an overflow among the others.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, PartialEq, Eq, Hash, Default)]
 pub struct Shape(SmallVec<[i64; 4]>);
+
+impl Clone for Shape {
+    /// As one piece, where a derived one would go number by number.
+    fn clone(&self) -> Shape {
+        Shape(SmallVec::from_slice(&self.0))
+    }
+}
 
 impl Shape {
     /// Checks dimensions that a peer sent.

@@ -25,7 +25,7 @@ const HOMES: [(&[&str], &[&str]); 9] = [
     (&["ort::"], &["src/compute/session"]),
     (&["kube::", "k8s_openapi::"], &["src/discover/slices"]),
     (&["hickory_resolver::"], &["src/discover/dns"]),
-    (&["opentelemetry::", "opentelemetry_sdk::", "opentelemetry_otlp::"], &["src/observe/"]),
+    (&["opentelemetry_proto::", "opentelemetry_semantic_conventions::"], &["src/observe/"]),
     (&["tonic::transport::Server", "tonic::transport::server", "hyper::server"], &["src/accept/"]),
     // The gateway's calls, and those of `infergate bench`, which are to cost as little as they can.
     (&["h2::client", "hyper::client::conn::http2"], &["src/balance/endpoint", "src/cli/client"]),

@@ -167,8 +167,8 @@ async fn the_attempts_of_a_call_are_noted_with_why_each_was_made_and_one_that_is
     let trace = Arc::new(Trace { context, state: None, baggage: None, forms, notes });
     request.members[0].trace = Some(trace.clone());
     rig.pool.clone().answer(request).await.unwrap();
-    let (works, _) = trace.notes.as_ref().unwrap().works();
-    let Work::Hop(hop) = &works[0] else { panic!("{works:?}") };
+    let works = trace.notes.as_ref().unwrap().works();
+    let Work::Hop(hop) = &works.kept[0] else { panic!("{works:?}") };
     let told: Vec<_> = hop.attempts().iter().map(|attempt| (attempt.why, attempt.ended.is_some())).collect();
     assert_eq!(told, [(Why::First, false), (Why::Silence, true)]);
     assert_eq!((hop.picker, hop.attempts()[1].earlier), ("round-robin", 1));

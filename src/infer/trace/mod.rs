@@ -12,7 +12,7 @@ use http::HeaderValue;
 
 pub use hop::{Attempt, Ending, Hop, Why};
 pub use joint::Joint;
-pub use notes::{Notes, Work};
+pub use notes::{Notes, Work, Works};
 pub use run::Run;
 
 /// A span as other processes know it.
@@ -54,5 +54,5 @@ pub struct Trace {
 
 /// An id of a span, of which 0 is none.
 pub fn new_span_id() -> u64 {
-    fastrand::u64(1..)
+    fastrand::u64(..).max(1)
 }

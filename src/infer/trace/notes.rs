@@ -1,17 +1,17 @@
 //! What is noted down of one call while it is under way.
 
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use smallvec::SmallVec;
 
 use super::{Hop, Run};
-use crate::infer::{Target, Version};
 
 /// Something that was done for a call, and perhaps for others with it.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly each call has a run, and that needs no memory of its own")]
 pub enum Work {
     /// A batch was run.
-    Run(Arc<Run>),
+    Run(Run),
     /// Another process was asked.
     Hop(Arc<Hop>),
 }
@@ -25,9 +25,16 @@ const MOST: usize = 32;
 pub struct Notes {
     /// The span that called, where it is known.
     parent: Option<u64>,
-    model: OnceLock<Target>,
-    version: OnceLock<Version>,
-    works: Mutex<(SmallVec<[Work; 1]>, usize)>,
+    works: Mutex<Works>,
+}
+
+/// What was done for a call, in order.
+#[derive(Debug, Default)]
+pub struct Works {
+    /// What is kept of it.
+    pub kept: SmallVec<[Work; 1]>,
+    /// How much more there was.
+    pub beyond: usize,
 }
 
 impl Notes {
@@ -41,42 +48,18 @@ impl Notes {
         self.parent
     }
 
-    /// Which model it is for. Only the first time counts.
-    pub fn is_for(&self, model: &Target) {
-        let _ = self.model.set(model.clone());
-    }
-
-    /// Which model it is for, once its message was read.
-    pub fn model(&self) -> Option<&Target> {
-        self.model.get()
-    }
-
-    /// Which version has answered it.
-    pub fn answered_by(&self, version: Version) {
-        let _ = self.version.set(version);
-    }
-
-    /// Which version has answered it, where that is known.
-    pub fn version(&self) -> Option<Version> {
-        self.version.get().copied()
-    }
-
     /// Something was done for it.
     pub fn add(&self, work: Work) {
-        let mut works = self.lock();
-        if works.0.len() < MOST {
-            works.0.push(work);
+        let mut works = self.works();
+        if works.kept.len() < MOST {
+            works.kept.push(work);
         } else {
-            works.1 += 1;
+            works.beyond += 1;
         }
     }
 
-    /// What was done for it, in order, and how much more than is kept.
-    pub fn works(&self) -> (SmallVec<[Work; 1]>, usize) {
-        self.lock().clone()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, (SmallVec<[Work; 1]>, usize)> {
+    /// What was done for it so far; whoever does more waits until this is dropped.
+    pub fn works(&self) -> MutexGuard<'_, Works> {
         self.works.lock().expect("nothing panics while notes are taken")
     }
 }

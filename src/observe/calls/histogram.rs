@@ -23,9 +23,25 @@ pub(super) const BOUNDS: [u64; 21] = {
 /// One for each bound, and one for what is over the last.
 pub(super) const BUCKETS: usize = BOUNDS.len() + 1;
 
-/// The bucket of a duration.
+/// The bucket of the shortest duration that has so many bits.
+const FIRST: [u8; u64::BITS as usize + 1] = {
+    let mut first = [0; u64::BITS as usize + 1];
+    let mut bits = 1;
+    while bits < first.len() {
+        let mut bucket = first[bits - 1];
+        while (bucket as usize) < BOUNDS.len() && BOUNDS[bucket as usize] < 1 << (bits - 1) {
+            bucket += 1;
+        }
+        first[bits] = bucket;
+        bits += 1;
+    }
+    first
+};
+
+/// The bucket of a duration. Bounds lie so far apart that among durations of as many bits there is one at most.
 pub(super) fn bucket(nanos: u64) -> usize {
-    BOUNDS.partition_point(|bound| *bound < nanos)
+    let first = usize::from(FIRST[(u64::BITS - nanos.leading_zeros()) as usize]);
+    first + usize::from(BOUNDS.get(first).is_some_and(|bound| *bound < nanos))
 }
 
 /// Durations that are counted.
@@ -76,6 +92,11 @@ mod tests {
     #[test]
     fn a_bound_belongs_to_its_own_bucket_and_what_is_over_the_last_to_none() {
         assert!(BOUNDS.is_sorted());
+        for nanos in BOUNDS.into_iter().chain((0..u64::BITS).map(|bit| 1 << bit)) {
+            for nanos in [nanos - 1, nanos, nanos + 1] {
+                assert_eq!(bucket(nanos), BOUNDS.partition_point(|bound| *bound < nanos), "{nanos}");
+            }
+        }
         assert_eq!((bucket(0), bucket(10_000), bucket(10_001), bucket(20_000)), (0, 0, 1, 1));
         assert_eq!((bucket(60_000_000_000), bucket(u64::MAX)), (BOUNDS.len() - 1, BOUNDS.len()));
         let histogram = Histogram::default();

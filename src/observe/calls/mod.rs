@@ -6,15 +6,15 @@ mod series;
 mod tensorflow;
 mod text;
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use fnv::FnvHashMap;
 use smallvec::SmallVec;
 
 use crate::error::Kind;
-use crate::infer::{ModelName, Timeline, Version};
+use crate::infer::{ModelName, Spent, Timeline, Version};
 use series::Series;
 
 /// Model versions that are told apart at one time. What comes beyond is told as one.
@@ -24,7 +24,8 @@ const MOST: usize = 1024;
 const QUIET: Duration = Duration::from_secs(3600);
 
 type Versions = SmallVec<[(Option<Version>, Arc<Series>); 1]>;
-type Known = HashMap<ModelName, Versions>;
+/// Only names that are served are in it, and nobody can choose them for their hashes.
+type Known = FnvHashMap<ModelName, Versions>;
 
 /// The numbers of all calls.
 #[derive(Debug)]
@@ -50,14 +51,12 @@ impl CallTable {
         Measured(Some((self.clone(), timeline.clone())))
     }
 
-    fn ended(&self, timeline: &Timeline, failure: Option<Kind>, exported: Option<u128>) {
-        let now = Instant::now();
-        let spent = timeline.spent_until(now);
+    fn ended(&self, timeline: &Timeline, now: Instant, spent: &Spent, failure: Option<Kind>, exported: Option<u128>) {
         let second = now.saturating_duration_since(self.began).as_secs();
         let add = |series: &Series| {
-            series.add(failure, &spent, second);
+            series.add(failure, spent, second);
             if let Some(trace_id) = exported {
-                series.exemplify(&spent, trace_id);
+                series.exemplify(spent, trace_id);
             }
         };
         let Some(model) = timeline.model() else { return add(&self.others) };
@@ -115,10 +114,17 @@ impl Measured {
     /// A call that is not.
     pub const OFF: Measured = Measured(None);
 
-    /// It has ended so, and its trace is exported under that id.
-    pub fn end(mut self, failure: Option<Kind>, exported: Option<u128>) {
+    /// It has failed so at `now`, or ended well, and its trace is exported under that id.
+    pub fn end(mut self, now: Instant, failure: Option<Kind>, exported: Option<u128>) {
         if let Some((table, timeline)) = self.0.take() {
-            table.ended(&timeline, failure, exported);
+            table.ended(&timeline, now, &timeline.spent_until(now), failure, exported);
+        }
+    }
+
+    /// It was answered at `now` after its time was spent so, and its trace is exported under that id.
+    pub fn answered(mut self, now: Instant, spent: &Spent, exported: Option<u128>) {
+        if let Some((table, timeline)) = self.0.take() {
+            table.ended(&timeline, now, spent, None, exported);
         }
     }
 }
@@ -126,7 +132,8 @@ impl Measured {
 impl Drop for Measured {
     fn drop(&mut self) {
         if let Some((table, timeline)) = self.0.take() {
-            table.ended(&timeline, Some(Kind::Cancelled), None);
+            let now = Instant::now();
+            table.ended(&timeline, now, &timeline.spent_until(now), Some(Kind::Cancelled), None);
         }
     }
 }

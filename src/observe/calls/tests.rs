@@ -37,10 +37,10 @@ fn expect(text: &str, lines: &[&str]) {
 #[test]
 fn calls_are_told_by_model_code_and_stage_with_the_trace_of_one_that_is_exported() {
     let table = table();
-    table.measure(&taken("m", 3)).end(None, Some(0xabc));
-    table.measure(&taken("m", 3)).end(Some(Kind::Late), None);
-    table.measure(&taken("m", 3)).end(Some(Kind::NoBackend), None);
-    table.measure(&taken("m", 3)).end(Some(Kind::Draining), None);
+    table.measure(&taken("m", 3)).end(Instant::now(), None, Some(0xabc));
+    table.measure(&taken("m", 3)).end(Instant::now(), Some(Kind::Late), None);
+    table.measure(&taken("m", 3)).end(Instant::now(), Some(Kind::NoBackend), None);
+    table.measure(&taken("m", 3)).end(Instant::now(), Some(Kind::Draining), None);
     let text = text(&table);
     let trace = "1 # {trace_id=\"00000000000000000000000000000abc\"} 0.015 ";
     expect(
@@ -67,9 +67,9 @@ fn calls_are_told_by_model_code_and_stage_with_the_trace_of_one_that_is_exported
 #[test]
 fn calls_that_no_model_took_are_told_as_others_and_callers_who_leave_are_counted() {
     let table = table();
-    table.measure(&Timeline::start(Instant::now())).end(Some(Kind::Late), None);
+    table.measure(&Timeline::start(Instant::now())).end(Instant::now(), Some(Kind::Late), None);
     drop(table.measure(&taken("m", 1)));
-    Measured::OFF.end(None, None);
+    Measured::OFF.end(Instant::now(), None, None);
     expect(
         &text(&table),
         &[
@@ -82,8 +82,8 @@ fn calls_that_no_model_took_are_told_as_others_and_callers_who_leave_are_counted
 #[test]
 fn versions_beyond_the_most_are_told_as_others_until_one_is_long_quiet() {
     let table = table();
-    (0..MOST as u64).for_each(|version| table.measure(&taken("m", version)).end(None, None));
-    table.measure(&taken("n", 1)).end(None, None);
+    (0..MOST as u64).for_each(|version| table.measure(&taken("m", version)).end(Instant::now(), None, None));
+    table.measure(&taken("n", 1)).end(Instant::now(), None, None);
     assert!(text(&table).contains("inference_calls_total{model=\"_other\",version=\"\",code=\"OK\"} 1"));
     let model = "n".parse().unwrap();
     assert!(table.grown(&model, None, QUIET.as_secs()).is_none());
@@ -94,8 +94,8 @@ fn versions_beyond_the_most_are_told_as_others_until_one_is_long_quiet() {
 #[test]
 fn versions_of_a_model_are_told_as_one_by_the_names_of_tensorflow_serving() {
     let table = table();
-    [1, 2].into_iter().for_each(|version| table.measure(&taken("m", version)).end(None, None));
-    table.measure(&taken("m", 2)).end(Some(Kind::Late), None);
+    [1, 2].into_iter().for_each(|version| table.measure(&taken("m", version)).end(Instant::now(), None, None));
+    table.measure(&taken("m", 2)).end(Instant::now(), Some(Kind::Late), None);
     let mut text = String::new();
     table.tell_as_tensorflow(&mut text).unwrap();
     let labels = "model_name=\"m\",API=\"predict\",entrypoint=\"GRPC\"";
@@ -117,7 +117,7 @@ fn what_threads_count_at_once_adds_up() {
     let timeline = taken("m", 1);
     std::thread::scope(|scope| {
         for _ in 0..8 {
-            scope.spawn(|| (0..1000).for_each(|_| table.measure(&timeline).end(None, None)));
+            scope.spawn(|| (0..1000).for_each(|_| table.measure(&timeline).end(Instant::now(), None, None)));
         }
     });
     expect(&text(&table), &["inference_stage_duration_seconds_count{stage=\"queue\",model=\"m\",version=\"1\"} 8000"]);
@@ -133,7 +133,7 @@ fn two_hundred_models_with_every_stage_fit_into_five_megabytes() {
             at += Duration::from_micros(40);
             timeline.end(stage, at);
         }
-        table.measure(&timeline).end(None, None);
+        table.measure(&timeline).end(Instant::now(), None, None);
     }
     let length = text(&table).len();
     assert!(length < 5_000_000, "{length}");

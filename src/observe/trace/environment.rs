@@ -1,5 +1,10 @@
-//! What OpenTelemetry's own variables say, as far as the exporter's library does not read them itself. Each is weaker than
-//! the configuration's own key.
+//! What OpenTelemetry's own variables say. Each is weaker than the configuration's own key.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use percent_encoding::percent_decode_str;
 
 use super::sampler::Sampler;
 
@@ -16,7 +21,7 @@ pub enum Protocol {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Environment {
     /// The collector.
-    pub endpoint: Option<String>,
+    pub endpoint: Option<Address>,
     /// The authorities that its certificate must come from.
     pub certificate: Option<String>,
     /// Whether they turn traces off.
@@ -27,11 +32,29 @@ pub struct Environment {
     pub sampler: Option<Sampler>,
     /// In which forms traces are read and written, by their names.
     pub propagators: Option<Vec<String>>,
-    /// Whether they name the service.
-    pub names_service: bool,
+    /// What is said with each message.
+    pub headers: HeaderMap,
+    /// How long it may take until a message is taken.
+    pub timeout: Option<Duration>,
+    /// Whether messages are compressed, by gzip.
+    pub is_gzipped: bool,
+    /// What is told of this process.
+    pub resource: Vec<(String, String)>,
     /// What cannot be used, one sentence each. It is left out, as the specification asks.
     pub complaints: Vec<String>,
 }
+
+/// Where a collector is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Address {
+    /// As it was given.
+    pub text: String,
+    /// Whether it is that of all signals, beneath which that of traces is.
+    pub is_base: bool,
+}
+
+/// The attribute that names a process's kind among others.
+pub const SERVICE_NAME: &str = "service.name";
 
 /// What these begin with.
 pub const PREFIX: &str = "OTEL_";
@@ -39,30 +62,67 @@ pub const PREFIX: &str = "OTEL_";
 impl Environment {
     /// Reads variables, of which those of others are passed over. An empty one is none.
     pub fn read(variables: impl IntoIterator<Item = (String, String)>) -> Environment {
-        let mut read = Environment::default();
-        let mut sampler = (None, None);
-        for (name, value) in variables.into_iter().filter(|(_, value)| !value.is_empty()) {
-            match &*name {
-                "OTEL_SDK_DISABLED" => read.is_off |= value.eq_ignore_ascii_case("true"),
-                "OTEL_TRACES_EXPORTER" => read.exporters(&value),
-                "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT" => read.endpoint = Some(value),
-                "OTEL_EXPORTER_OTLP_ENDPOINT" => read.endpoint = read.endpoint.or(Some(value)),
-                "OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE" => read.certificate = Some(value),
-                "OTEL_EXPORTER_OTLP_CERTIFICATE" => read.certificate = read.certificate.or(Some(value)),
-                "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL" => read.protocol = read.protocol(&name, &value).or(read.protocol),
-                "OTEL_EXPORTER_OTLP_PROTOCOL" => read.protocol = read.protocol.or(read.protocol(&name, &value)),
-                "OTEL_TRACES_SAMPLER" => sampler.0 = Some(value),
-                "OTEL_TRACES_SAMPLER_ARG" => sampler.1 = Some(value),
-                "OTEL_PROPAGATORS" => read.propagators = Some(value.split(',').map(str::to_owned).collect()),
-                "OTEL_SERVICE_NAME" => read.names_service = true,
-                "OTEL_RESOURCE_ATTRIBUTES" => read.names_service |= names_service(&value),
-                _ => {}
+        let mut all: HashMap<String, String> =
+            variables.into_iter().filter(|(_, value)| !value.trim().is_empty()).collect();
+        let mut take = |name: &str| all.remove(&format!("{PREFIX}{name}"));
+        let is_off = take("SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"));
+        let mut read = Environment { is_off, ..Environment::default() };
+        take("TRACES_EXPORTER").into_iter().for_each(|value| read.exporters(&value));
+        read.propagators = take("PROPAGATORS").map(|value| value.split(',').map(str::to_owned).collect());
+        if let Some(name) = take("TRACES_SAMPLER") {
+            read.sampler(&name, take("TRACES_SAMPLER_ARG").as_deref());
+        }
+        read.resource = take("RESOURCE_ATTRIBUTES").iter().flat_map(|value| pairs(value)).collect();
+        if let Some(service) = take("SERVICE_NAME") {
+            read.resource.retain(|(name, _)| name != SERVICE_NAME);
+            read.resource.push((SERVICE_NAME.to_owned(), service));
+        }
+        read.exports(|name| {
+            let own = take(&format!("EXPORTER_OTLP_TRACES_{name}")).map(|value| (value, false));
+            own.or_else(|| take(&format!("EXPORTER_OTLP_{name}")).map(|value| (value, true)))
+        });
+        read
+    }
+
+    /// Reads what is said of the exporter of traces, or with `true` of those of all signals.
+    fn exports(&mut self, mut take: impl FnMut(&str) -> Option<(String, bool)>) {
+        self.certificate = take("CERTIFICATE").map(|(value, _)| value);
+        self.protocol = take("PROTOCOL").and_then(|(value, _)| self.protocol(&value));
+        let is_plain = take("INSECURE").is_some_and(|(value, _)| value.eq_ignore_ascii_case("true"));
+        self.endpoint = take("ENDPOINT").map(|(value, is_base)| {
+            let scheme = if is_plain { "http://" } else { "https://" };
+            let text = if value.contains("://") { value } else { format!("{scheme}{value}") };
+            Address { text, is_base }
+        });
+        take("HEADERS").into_iter().for_each(|(value, _)| self.headers(&value));
+        self.timeout = take("TIMEOUT").and_then(|(value, _)| match value.trim().parse() {
+            Ok(millis) => Some(Duration::from_millis(millis)),
+            Err(_) => self.complain(format!("OTEL_EXPORTER_OTLP_TIMEOUT: {value:?} is no number of milliseconds")),
+        });
+        self.is_gzipped = take("COMPRESSION").is_some_and(|(value, _)| match &*value {
+            "gzip" => true,
+            "none" => false,
+            other => {
+                let what = format!("OTEL_EXPORTER_OTLP_COMPRESSION: {other:?} is not served, allowed is gzip or none");
+                self.complain::<()>(what);
+                false
+            }
+        });
+    }
+
+    fn headers(&mut self, value: &str) {
+        for (name, value) in pairs(value) {
+            match (HeaderName::try_from(&name), HeaderValue::try_from(value)) {
+                (Ok(name), Ok(value)) => _ = self.headers.insert(name, value),
+                // Not with its value, which may be a secret.
+                _ => _ = self.complain::<()>(format!("OTEL_EXPORTER_OTLP_HEADERS: {name:?} is no header")),
             }
         }
-        if let (Some(name), argument) = sampler {
-            read.sampler(&name, argument.as_deref());
-        }
-        read
+    }
+
+    fn complain<T>(&mut self, what: String) -> Option<T> {
+        self.complaints.push(what);
+        None
     }
 
     fn exporters(&mut self, value: &str) {
@@ -75,14 +135,13 @@ impl Environment {
         }
     }
 
-    fn protocol(&mut self, name: &str, value: &str) -> Option<Protocol> {
+    fn protocol(&mut self, value: &str) -> Option<Protocol> {
         match value {
             "grpc" => Some(Protocol::Grpc),
             "http/protobuf" => Some(Protocol::Http),
-            other => {
-                self.complaints.push(format!("{name}: {other:?} is not served, allowed is grpc or http/protobuf"));
-                None
-            }
+            other => self.complain(format!(
+                "OTEL_EXPORTER_OTLP_PROTOCOL: {other:?} is not served, allowed is grpc or http/protobuf"
+            )),
         }
     }
 
@@ -112,8 +171,10 @@ impl Environment {
     }
 }
 
-fn names_service(attributes: &str) -> bool {
-    attributes.split(',').any(|attribute| attribute.split('=').next().is_some_and(|key| key.trim() == "service.name"))
+/// `name=value,…`, values with percent signs where they need them.
+fn pairs(list: &str) -> impl Iterator<Item = (String, String)> {
+    let pairs = list.split(',').filter_map(|pair| pair.split_once('='));
+    pairs.map(|(name, value)| (name.trim().to_owned(), percent_decode_str(value.trim()).decode_utf8_lossy().into()))
 }
 
 #[cfg(test)]
@@ -157,17 +218,47 @@ mod tests {
         let empty = of(&[("OTEL_EXPORTER_OTLP_ENDPOINT", ""), ("OTEL_SDK_DISABLED", "false"), ("PATH", "/bin")]);
         assert_eq!(empty, Environment::default());
         assert!(of(&[("OTEL_SDK_DISABLED", "True")]).is_off && of(&[("OTEL_TRACES_EXPORTER", "none")]).is_off);
-        assert!(of(&[("OTEL_RESOURCE_ATTRIBUTES", "a=1, service.name=x")]).names_service);
-        assert!(!of(&[("OTEL_RESOURCE_ATTRIBUTES", "service.names=x")]).names_service);
+    }
+
+    #[test]
+    fn a_process_is_what_its_attributes_say_and_a_name_of_its_own_goes_before() {
+        let named = ("OTEL_RESOURCE_ATTRIBUTES", "a=1%2C2, service.name=x,junk");
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(of(&[named]).resource, [pair("a", "1,2"), pair("service.name", "x")]);
+        let both = of(&[named, ("OTEL_SERVICE_NAME", "y")]);
+        assert_eq!(both.resource, [pair("a", "1,2"), pair("service.name", "y")]);
+    }
+
+    #[test]
+    fn what_is_said_of_the_exporter_is_read_or_complained_of() {
+        let read = of(&[
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317"),
+            ("OTEL_EXPORTER_OTLP_INSECURE", "true"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "api-key=a%20b, x y=secret"),
+            ("OTEL_EXPORTER_OTLP_TIMEOUT", "2500"),
+            ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"),
+        ]);
+        assert_eq!(read.endpoint, Some(Address { text: "http://collector:4317".to_owned(), is_base: true }));
+        assert_eq!((read.headers.len(), &read.headers["api-key"]), (1, &HeaderValue::from_static("a b")));
+        assert_eq!((read.timeout, read.is_gzipped), (Some(Duration::from_millis(2500)), true));
+        assert!(read.complaints.len() == 1 && !read.complaints[0].contains("secret"), "{:?}", read.complaints);
+        let read = of(&[
+            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://a/x"),
+            ("OTEL_EXPORTER_OTLP_TIMEOUT", "soon"),
+            ("OTEL_EXPORTER_OTLP_COMPRESSION", "zstd"),
+        ]);
+        assert_eq!(read.endpoint, Some(Address { text: "http://a/x".to_owned(), is_base: false }));
+        assert_eq!((read.timeout, read.is_gzipped, read.complaints.len()), (None, false, 2));
     }
 
     proptest! {
         #[test]
         fn any_values_are_read_without_a_panic(
-            name in prop::sample::select(vec!["SAMPLER", "SAMPLER_ARG", "EXPORTER", "PROPAGATORS"]),
+            name in prop::sample::select(vec!["TRACES_SAMPLER", "TRACES_SAMPLER_ARG", "TRACES_EXPORTER", "PROPAGATORS",
+                "RESOURCE_ATTRIBUTES", "EXPORTER_OTLP_HEADERS", "EXPORTER_OTLP_ENDPOINT", "EXPORTER_OTLP_TIMEOUT"]),
             value in "\\PC{0,30}",
         ) {
-            _ = of(&[(&format!("OTEL_TRACES_{name}"), &value), ("OTEL_PROPAGATORS", &value)]);
+            _ = of(&[(&format!("OTEL_{name}"), &value)]);
         }
     }
 }

@@ -4,20 +4,27 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use opentelemetry_sdk::trace::SpanExporter;
+use bytes::Bytes;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::counts::{Counts, Dropped};
-use super::spans::{Anchor, Ended, spans};
+use super::otlp::Spans;
+use super::spans::{Anchor, Ended, draw};
 
 /// Calls whose spans go out in one message at most.
 const MOST: usize = 128;
 
-/// How long a call waits for others to go out with.
-const GATHER: Duration = Duration::from_millis(200);
+/// How long a call waits for others to go out with, since a message costs something whatever is in it.
+const GATHER: Duration = Duration::from_secs(1);
+
+/// Whoever takes messages of spans.
+pub(super) trait Export: Send {
+    /// Takes the spans of this process.
+    fn export(&self, message: Bytes) -> impl Future<Output = Result<(), String>> + Send;
+}
 
 /// A call that is kept: it counts as dropped unless it is exported.
 struct Waiting {
@@ -50,13 +57,20 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// A queue of so many calls in front of `exporter`. Runs on the runtime that it is called in.
-    pub(super) fn start<E: SpanExporter + 'static>(exporter: E, calls: usize) -> Queue {
+    /// A queue of so many calls of a process with these attributes in front of `exporter`. Runs on the runtime that it is
+    /// called in.
+    pub(super) fn start<E: Export + 'static>(exporter: E, resource: Vec<(String, String)>, calls: usize) -> Queue {
         let (sender, waiting) = mpsc::channel(calls.max(1));
         let is_closing = watch::Sender::new(false);
         let counts = Arc::<Counts>::default();
-        let exporting =
-            Exporting { exporter, counts: counts.clone(), is_closing: is_closing.subscribe(), fails: false };
+        let exporting = Exporting {
+            exporter,
+            resource,
+            counts: counts.clone(),
+            is_closing: is_closing.subscribe(),
+            longest: 0,
+            fails: false,
+        };
         let task = Mutex::new(Some(tokio::spawn(exporting.run(waiting))));
         Queue { sender, counts, is_closing, task }
     }
@@ -95,13 +109,16 @@ impl Queue {
 
 struct Exporting<E> {
     exporter: E,
+    resource: Vec<(String, String)>,
     counts: Arc<Counts>,
     is_closing: watch::Receiver<bool>,
+    /// Bytes of the longest message so far.
+    longest: usize,
     /// Whether the last export failed.
     fails: bool,
 }
 
-impl<E: SpanExporter> Exporting<E> {
+impl<E: Export> Exporting<E> {
     async fn run(mut self, mut waiting: mpsc::Receiver<Waiting>) {
         loop {
             let mut calls = Vec::with_capacity(MOST);
@@ -132,17 +149,19 @@ impl<E: SpanExporter> Exporting<E> {
 
     async fn export(&mut self, mut calls: Vec<Waiting>) {
         let anchor = Anchor::now();
-        let spans: Vec<_> = calls.iter().flat_map(|call| spans(&call.ended, anchor)).collect();
-        let count = spans.len();
+        let mut spans = Spans::of(&self.resource, self.longest);
+        calls.iter().for_each(|call| draw(&call.ended, anchor, &mut spans));
+        let (count, message) = (spans.count(), spans.finish());
+        self.longest = self.longest.max(message.len());
         // Until the answer is there: should the task be ended meanwhile, they count as dropped by that.
-        let result = self.exporter.export(spans).await;
+        let result = self.exporter.export(message.into()).await;
         let fate = if result.is_ok() { None } else { Some(Dropped::Failed) };
         if result.is_ok() {
             self.counts.export_spans(count);
         }
         calls.iter_mut().for_each(|call| call.fate.dropped = fate);
         match result {
-            Err(error) if !self.fails => tracing::warn!(%error, "spans cannot be exported"),
+            Err(error) if !self.fails => tracing::warn!(error, "spans cannot be exported"),
             Ok(()) if self.fails => tracing::info!("spans are exported again"),
             _ => {}
         }

@@ -1,63 +1,180 @@
-//! The exporter of spans: OTLP over gRPC or HTTP. Whatever is not said here the library takes from the environment: headers,
-//! time-outs, compression, attributes of the resource.
+//! The exporter of spans: messages of OTLP by gRPC or HTTP, tried again as the protocol asks.
 
+use std::array;
+use std::convert::Infallible;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use opentelemetry::KeyValue;
-use opentelemetry_otlp::tonic_types::transport::{Certificate, ClientTlsConfig};
-use opentelemetry_otlp::{ExporterBuildError, SpanExporter, WithExportConfig, WithTonicConfig};
-use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::trace::SpanExporter as _;
+use bytes::Bytes;
+use futures_util::stream::{Iter, iter};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, USER_AGENT};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
+use http_body::Frame;
+use http_body_util::{BodyExt, Full, Limited, StreamBody};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use prost::Message;
+use tokio::time::{sleep, timeout};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
+use tonic::{Code, Status};
+use tower::ServiceExt;
 
 use super::environment::Protocol;
+use super::export::Export;
 
-/// Where spans go.
+const METHOD: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+const OURSELVES: &str = concat!("infergate/", env!("CARGO_PKG_VERSION"));
+
+/// Bytes before a message of gRPC, and those of an answer that are read.
+const PREFIX: usize = 5;
+const MOST_ANSWER: usize = 64 * 1024;
+
+/// How often a message is sent again that a collector may take later, and how long that is waited with at first.
+const RETRIES: u32 = 3;
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Where spans go, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Collector {
-    /// Its address; without one, what the environment says.
-    pub endpoint: Option<String>,
-    /// Whether that is `https`, or says nothing of it, which stands for the same.
-    pub is_encrypted: bool,
+    /// Its address; by HTTP with its path.
+    pub endpoint: String,
     /// The authorities that its certificate must come from, a PEM file; without one, those of the system.
     pub ca: Option<PathBuf>,
     /// How they are sent.
     pub protocol: Protocol,
-    /// What this process is called among others; without a name, what the environment says.
-    pub service: Option<&'static str>,
+    /// What is said with each message.
+    pub headers: HeaderMap,
+    /// How long it may take until a message is taken, however often it is sent.
+    pub timeout: Duration,
+    /// Whether messages are compressed.
+    pub is_gzipped: bool,
+    /// What is told of this process.
+    pub resource: Vec<(String, String)>,
 }
 
-/// Makes the exporter, which connects when there is something to send. Runs on the runtime that it is called in.
-///
-/// # Errors
-/// What is wrong with its settings or with those in the environment.
-pub(super) fn exporter(collector: &Collector) -> Result<SpanExporter, String> {
-    let wrong = |error: ExporterBuildError| error.to_string();
-    if collector.is_encrypted && collector.protocol == Protocol::Http {
-        return Err("by \"http/protobuf\" only addresses are served that begin with http://".to_owned());
-    }
-    let builder = SpanExporter::builder();
-    let mut exporter = match collector.protocol {
-        Protocol::Grpc => {
-            let mut builder = builder.with_tonic();
-            if collector.is_encrypted {
-                builder = builder.with_tls_config(tls(collector)?);
-            }
-            match &collector.endpoint {
-                Some(endpoint) => builder.with_endpoint(endpoint.clone()).build(),
-                None => builder.build(),
-            }
-        }
-        Protocol::Http => {
-            let builder = builder.with_http().with_protocol(opentelemetry_otlp::Protocol::HttpBinary);
-            match &collector.endpoint {
-                Some(endpoint) => builder.with_endpoint(with_path(endpoint)).build(),
-                None => builder.build(),
-            }
+impl Collector {
+    /// At this address, of which nothing else is said.
+    pub fn at(endpoint: impl Into<String>, protocol: Protocol) -> Collector {
+        Collector {
+            endpoint: endpoint.into(),
+            ca: None,
+            protocol,
+            headers: HeaderMap::new(),
+            timeout: Duration::from_secs(10),
+            is_gzipped: false,
+            resource: Vec::new(),
         }
     }
-    .map_err(wrong)?;
-    exporter.set_resource(&resource(collector));
-    Ok(exporter)
+}
+
+/// A collector that connects when there is something to send.
+pub(super) struct Exporter {
+    to: To,
+    headers: HeaderMap,
+    timeout: Duration,
+}
+
+enum To {
+    Grpc { channel: Channel, uri: Uri, is_gzipped: bool },
+    Http { client: Box<Client<HttpConnector, Full<Bytes>>>, uri: Uri, is_gzipped: bool },
+}
+
+/// Why a message was not taken.
+struct Refused {
+    why: String,
+    /// Whether it may be later.
+    is_passing: bool,
+}
+
+impl Refused {
+    /// There was no answer.
+    fn lost(error: &(dyn std::error::Error + 'static)) -> Refused {
+        Refused { why: chain(error), is_passing: true }
+    }
+}
+
+impl Exporter {
+    /// An exporter to there. Runs on the runtime that it is called in.
+    ///
+    /// # Errors
+    /// What is wrong with the settings.
+    pub(super) fn to(collector: &Collector) -> Result<Exporter, String> {
+        let uri: Uri = collector.endpoint.parse().map_err(|error| format!("{error}"))?;
+        let is_gzipped = collector.is_gzipped;
+        let to = match collector.protocol {
+            Protocol::Grpc => {
+                To::Grpc { channel: channel(&uri, collector)?, uri: METHOD.parse().expect("a path"), is_gzipped }
+            }
+            Protocol::Http if uri.scheme_str() == Some("http") => {
+                let client = Box::new(Client::builder(TokioExecutor::new()).build_http());
+                To::Http { client, uri, is_gzipped }
+            }
+            Protocol::Http => {
+                return Err("by \"http/protobuf\" only addresses are served that begin with http://".to_owned());
+            }
+        };
+        Ok(Exporter { to, headers: collector.headers.clone(), timeout: collector.timeout })
+    }
+
+    async fn send(&self, message: Bytes) -> Result<(), Refused> {
+        match &self.to {
+            To::Grpc { channel, uri, is_gzipped } => {
+                let body = tonic::body::Body::new(framed(message, *is_gzipped));
+                let mut request = self.request(uri, body, "application/grpc");
+                request.headers_mut().insert("te", HeaderValue::from_static("trailers"));
+                if *is_gzipped {
+                    request.headers_mut().insert("grpc-encoding", HeaderValue::from_static("gzip"));
+                }
+                let answer = channel.clone().oneshot(request).await.map_err(|error| Refused::lost(&error))?;
+                grpc_status(answer).await
+            }
+            To::Http { client, uri, is_gzipped } => {
+                let body = if *is_gzipped { gzipped(&message) } else { message };
+                let mut request = self.request(uri, Full::new(body), "application/x-protobuf");
+                if *is_gzipped {
+                    request.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+                }
+                request.headers_mut().insert(USER_AGENT, HeaderValue::from_static(OURSELVES));
+                let answer = client.request(request).await.map_err(|error| Refused::lost(&error))?;
+                http_status(answer.status())
+            }
+        }
+    }
+
+    fn request<B>(&self, uri: &Uri, body: B, content: &'static str) -> Request<B> {
+        let mut request = Request::new(body);
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = uri.clone();
+        *request.headers_mut() = self.headers.clone();
+        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content));
+        request
+    }
+}
+
+impl Export for Exporter {
+    async fn export(&self, message: Bytes) -> Result<(), String> {
+        let sending = async {
+            for retry in 0.. {
+                match self.send(message.clone()).await {
+                    Err(refused) if refused.is_passing && retry < RETRIES => sleep(PAUSE * 2u32.pow(retry)).await,
+                    result => return result.map_err(|refused| refused.why),
+                }
+            }
+            Ok(())
+        };
+        timeout(self.timeout, sending).await.unwrap_or_else(|_| Err("it did not answer in time".to_owned()))
+    }
+}
+
+/// To a collector that speaks gRPC. Not tonic's client above it, which copies each message.
+fn channel(uri: &Uri, collector: &Collector) -> Result<Channel, String> {
+    let wrong = |error: tonic::transport::Error| chain(&error);
+    let mut endpoint = Endpoint::from(uri.clone()).user_agent(OURSELVES).map_err(wrong)?;
+    if uri.scheme_str() != Some("http") {
+        endpoint = endpoint.tls_config(tls(collector)?).map_err(wrong)?;
+    }
+    Ok(endpoint.connect_lazy())
 }
 
 fn tls(collector: &Collector) -> Result<ClientTlsConfig, String> {
@@ -71,40 +188,83 @@ fn tls(collector: &Collector) -> Result<ClientTlsConfig, String> {
     }
 }
 
-/// Where the address has no path, the one that the specification gives.
-fn with_path(endpoint: &str) -> String {
-    let after_scheme = endpoint.split_once("://").map_or(endpoint, |(_, rest)| rest);
-    match after_scheme.split_once('/') {
-        None => format!("{endpoint}/v1/traces"),
-        Some((_, "")) => format!("{endpoint}v1/traces"),
-        Some(_) => endpoint.to_owned(),
+/// A message of gRPC: its prefix, then its bytes.
+type Framed = StreamBody<Iter<array::IntoIter<Result<Frame<Bytes>, Infallible>, 2>>>;
+
+fn framed(message: Bytes, is_gzipped: bool) -> Framed {
+    let message = if is_gzipped { gzipped(&message) } else { message };
+    let mut prefix = [u8::from(is_gzipped), 0, 0, 0, 0];
+    prefix[1..].copy_from_slice(&(message.len() as u32).to_be_bytes());
+    let frames = [Bytes::copy_from_slice(&prefix), message].map(|part| Ok(Frame::data(part)));
+    StreamBody::new(iter(frames))
+}
+
+/// An `ExportTraceServiceResponse`.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Taken {
+    #[prost(message, tag = "1")]
+    partly: Option<Partly>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Partly {
+    #[prost(int64, tag = "1")]
+    rejected: i64,
+    #[prost(string, tag = "2")]
+    why: String,
+}
+
+async fn grpc_status(answer: http::Response<tonic::body::Body>) -> Result<(), Refused> {
+    let (head, body) = answer.into_parts();
+    let limited = Limited::new(body, MOST_ANSWER).collect().await;
+    let body = limited.map_err(|error| Refused::lost(&*error))?;
+    let status = Status::from_header_map(&head.headers)
+        .or_else(|| body.trailers().and_then(Status::from_header_map))
+        .unwrap_or_else(|| Status::unknown(format!("it answered {} without a status", head.status)));
+    if status.code() != Code::Ok {
+        return Err(Refused {
+            why: format!("{:?}: {}", status.code(), status.message()),
+            is_passing: is_passing(&status),
+        });
+    }
+    let answer = body.to_bytes();
+    let taken = answer.get(PREFIX..).and_then(|message| Taken::decode(message).ok()).unwrap_or_default();
+    if let Some(partly) = taken.partly.filter(|partly| *partly != Partly::default()) {
+        tracing::warn!(rejected = partly.rejected, why = partly.why, "a collector has not taken all spans");
+    }
+    Ok(())
+}
+
+/// Codes after which the protocol asks for another try; of a server that has too much to do only where it says when.
+fn is_passing(status: &Status) -> bool {
+    match status.code() {
+        Code::Cancelled | Code::DeadlineExceeded | Code::Aborted | Code::OutOfRange => true,
+        Code::Unavailable | Code::DataLoss => true,
+        Code::ResourceExhausted => !status.details().is_empty(),
+        _ => false,
     }
 }
 
-fn resource(collector: &Collector) -> Resource {
-    // Reads OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES.
-    let mut builder = Resource::builder().with_attributes([
-        KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
-        KeyValue::new("service.instance.id", format!("{:016x}", fastrand::u64(..))),
-    ]);
-    if let Some(service) = collector.service {
-        builder = builder.with_service_name(service);
-    }
-    builder.build()
+fn http_status(status: StatusCode) -> Result<(), Refused> {
+    let is_passing = matches!(status.as_u16(), 429 | 502 | 503 | 504);
+    if status.is_success() { Ok(()) } else { Err(Refused { why: format!("it answered {status}"), is_passing }) }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+fn gzipped(message: &[u8]) -> Bytes {
+    use std::io::Write;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    let written = encoder.write_all(message).and_then(|()| encoder.finish());
+    written.expect("memory takes what is written").into()
+}
 
-    #[test]
-    fn an_address_without_a_path_gets_that_of_traces() {
-        for (given, full) in [
-            ("http://a:4318", "http://a:4318/v1/traces"),
-            ("http://a:4318/", "http://a:4318/v1/traces"),
-            ("https://a/otlp/v1/traces", "https://a/otlp/v1/traces"),
-        ] {
-            assert_eq!(with_path(given), full);
-        }
+/// An error with all that caused it.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
     }
+    text
 }

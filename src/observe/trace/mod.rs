@@ -1,4 +1,4 @@
-//! Distributed traces: which calls are kept, and their spans on the way to a collector. The only home of OpenTelemetry.
+//! Distributed traces: which calls are kept, and their spans on the way to a collector. The only home of OpenTelemetry's protocol.
 //!
 //! A call is noted down while it is under way (`infer::Notes`), which costs a few stores; whether it is kept is decided for good
 //! when it is over, and only then spans are made of the notes, on a task that no call waits for. Where there is no collector
@@ -9,6 +9,7 @@ mod environment;
 mod export;
 mod exporter;
 mod names;
+mod otlp;
 mod pace;
 mod sampler;
 mod spans;
@@ -19,16 +20,17 @@ use std::time::{Duration, Instant};
 use prometheus_client::collector::Collector as Collects;
 
 pub use counts::{Counts, Dropped};
-pub use environment::{Environment, PREFIX, Protocol};
+pub use environment::{Environment, PREFIX, Protocol, SERVICE_NAME};
 pub use exporter::Collector;
 pub use pace::Pace;
 pub use sampler::{Caller, Sampler};
 pub use spans::Status;
 
 use crate::error::{Blame, Error, Kind};
-use crate::infer::{Notes, Timeline, Trace, TraceContext, new_span_id};
+use crate::infer::{Timeline, Trace, TraceContext};
 use crate::observe::Allowance;
 use export::Queue;
+use exporter::Exporter;
 use pace::Paced;
 use sampler::{Decision, KEPT_LATE};
 use spans::{Ended, Kept};
@@ -62,7 +64,7 @@ impl Tracer {
     /// # Errors
     /// What is wrong with the settings of the collector.
     pub fn start(rules: Rules, collector: &Collector) -> Result<Tracer, String> {
-        let queue = Queue::start(exporter::exporter(collector)?, rules.queue);
+        let queue = Queue::start(Exporter::to(collector)?, collector.resource.clone(), rules.queue);
         let paced = Paced::new(Pace::of(&rules));
         Ok(Tracer(Some(Arc::new(Inner { rules, paced, late: Allowance::new(KEPT_LATE, Instant::now()), queue }))))
     }
@@ -87,21 +89,22 @@ impl Tracer {
         self.0.iter().for_each(|inner| inner.paced.set(pace));
     }
 
-    /// The span of a call that comes, and the notes that are to be taken of it; none where it is not followed, and what its
-    /// caller said is passed on.
-    pub fn begin(&self, caller: Option<&Caller>) -> Option<(TraceContext, Notes)> {
+    /// The span of a call that comes, of which notes are to be taken; none where it is not followed, and what its caller said
+    /// is passed on.
+    pub fn begin(&self, caller: Option<&Caller>) -> Option<TraceContext> {
         let inner = self.0.as_ref()?;
         let Pace { is_on, ratio } = inner.paced.get();
         if !is_on {
             return None;
         }
-        let decision = Sampler { ratio, ..inner.rules.sampler }.decide(caller, fastrand::f64());
+        // Of its own, since asking for the thread's costs more than drawing.
+        let mut random = fastrand::Rng::new();
+        let decision = Sampler { ratio, ..inner.rules.sampler }.decide(caller, random.f64());
         if decision == Decision::Leave {
             return None;
         }
-        let trace_id = caller.map_or_else(|| fastrand::u128(1..), |caller| caller.context.trace_id);
-        let context = TraceContext { trace_id, span_id: new_span_id(), sampled: decision == Decision::Record };
-        Some((context, Notes::begin(caller.map(|caller| caller.context.span_id))))
+        let trace_id = caller.map_or_else(|| random.u128(..).max(1), |caller| caller.context.trace_id);
+        Some(TraceContext { trace_id, span_id: random.u64(..).max(1), sampled: decision == Decision::Record })
     }
 
     /// Follows a call to its end, where notes are taken of it.
@@ -109,7 +112,7 @@ impl Tracer {
         let noted = trace.filter(|trace| trace.notes.is_some());
         let followed = self.0.as_ref().zip(noted).map(|(inner, trace)| {
             let (tracer, trace, timeline) = (inner.clone(), trace.clone(), timeline.clone());
-            Box::new(Following { tracer, trace, method, timeline })
+            Following { tracer, trace, method, timeline }
         });
         Followed(followed)
     }
@@ -140,7 +143,7 @@ impl std::fmt::Debug for Tracer {
 }
 
 /// A call that is followed. Dropped without an end, its caller has left.
-pub struct Followed(Option<Box<Following>>);
+pub struct Followed(Option<Following>);
 
 struct Following {
     tracer: Arc<Inner>,
@@ -155,9 +158,9 @@ impl Followed {
         self.0.is_some()
     }
 
-    /// The call has ended so. The id of its trace, where it is going to be exported.
-    pub fn end(mut self, status: impl FnOnce() -> Status) -> Option<u128> {
-        self.0.take()?.end(status())
+    /// The call has ended so at `now`. The id of its trace, where it is going to be exported.
+    pub fn end(mut self, now: Instant, status: impl FnOnce() -> Status) -> Option<u128> {
+        self.0.take()?.end(now, status())
     }
 }
 
@@ -165,14 +168,13 @@ impl Drop for Followed {
     fn drop(&mut self) {
         if let Some(following) = self.0.take() {
             let failure = Some(Error::new(Kind::Cancelled, "the caller left"));
-            following.end(Status { code: "CANCELLED", failure });
+            following.end(Instant::now(), Status { code: "CANCELLED", failure });
         }
     }
 }
 
 impl Following {
-    fn end(self, status: Status) -> Option<u128> {
-        let at = Instant::now();
+    fn end(self, at: Instant, status: Status) -> Option<u128> {
         let kept = self.kept(&status, at)?;
         let Following { tracer, trace, method, timeline } = self;
         let trace_id = trace.context.trace_id;

@@ -1,6 +1,6 @@
 //! Which forms of a trace are read, and in which it is told on.
 
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::{BAGGAGE, TRACEPARENT, TRACESTATE, b3, binary, list, traceparent};
 use crate::infer::{Forms, Notes, Trace, TraceContext};
@@ -62,17 +62,20 @@ impl Propagators {
         let single = || b3::read_single(headers.get(b3::B3)?.as_bytes());
         let own = self.reads.w3c.then(w3c).flatten();
         let state = own.and_then(|_| list::read(headers, &TRACESTATE, &list::STATE));
-        // Calls without a trace, which are most of those where none is begun, should not be asked four times.
-        let others = *self != Propagators::PASSING;
-        let (context, is_undecided) = own
-            .or_else(|| (others && self.reads.w3c).then(grpc).flatten())
-            .or_else(|| self.reads.b3.then(single).flatten())
-            .or_else(|| self.reads.b3_multi.then(|| b3::read_multi(headers)).flatten())?;
+        let others = || {
+            (self.reads.w3c.then(grpc).flatten())
+                .or_else(|| self.reads.b3.then(single).flatten())
+                .or_else(|| self.reads.b3_multi.then(|| b3::read_multi(headers)).flatten())
+        };
+        // Calls without a trace are many, and one look at the names is cheaper than a search for each form.
+        let may_have_others = || *self != Propagators::PASSING && headers.keys().any(is_of_another_form);
+        let (context, is_undecided) = own.or_else(|| may_have_others().then(others).flatten())?;
         let baggage = self.baggage.then(|| list::read(headers, &BAGGAGE, &list::BAGGAGE)).flatten();
         Some(Carried { context, is_undecided, state, baggage })
     }
 
     /// The trace of a call in this place, which goes on with what its caller said where it said something.
+    #[inline]
     pub fn trace(&self, context: TraceContext, carried: Option<Carried>, notes: Option<Notes>) -> Trace {
         let (state, baggage) = carried.map_or((None, None), |carried| (carried.state, carried.baggage));
         Trace { context, state, baggage, forms: self.writes, notes }
@@ -82,6 +85,11 @@ impl Propagators {
     pub fn pass(&self, carried: Carried) -> Trace {
         self.trace(carried.context, Some(carried), None)
     }
+}
+
+/// Whether a header of this name tells of a trace, in another form than the W3C's.
+fn is_of_another_form(name: &HeaderName) -> bool {
+    matches!(name.as_str(), "grpc-trace-bin" | "b3" | "x-b3-traceid")
 }
 
 #[cfg(test)]

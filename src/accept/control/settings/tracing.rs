@@ -102,13 +102,7 @@ mod tests {
     use crate::observe::trace::{Collector, Protocol, Rules, Sampler};
 
     fn tracer() -> Tracer {
-        let collector = Collector {
-            endpoint: Some("http://127.0.0.1:1".to_owned()),
-            is_encrypted: false,
-            ca: None,
-            protocol: Protocol::Grpc,
-            service: Some("test"),
-        };
+        let collector = Collector::at("http://127.0.0.1:1", Protocol::Grpc);
         let sampler = Sampler { ratio: 0.01, parent_based: true };
         Tracer::start(Rules { sampler, slow: Duration::from_secs(1), queue: 1 }, &collector).unwrap()
     }
@@ -141,7 +135,7 @@ mod tests {
     #[tokio::test]
     async fn calls_are_followed_by_the_rate_that_was_set_and_not_at_all_where_it_is_off() {
         let tracer = tracer();
-        let sampled = || (0..200).filter_map(|_| tracer.begin(None)).filter(|(context, _)| context.sampled).count();
+        let sampled = || (0..200).filter_map(|_| tracer.begin(None)).filter(|context| context.sampled).count();
         set(&tracer, &[("trace_rate", &["1"])]).unwrap();
         assert_eq!(sampled(), 200);
         set(&tracer, &[("trace_level", &["OFF"])]).unwrap();

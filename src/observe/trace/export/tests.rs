@@ -2,9 +2,6 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
-use opentelemetry_sdk::trace::SpanData;
-
 use super::*;
 use crate::infer::{Forms, Notes, Timeline, Trace, TraceContext};
 use crate::observe::trace::spans::{Kept, Status};
@@ -22,12 +19,12 @@ impl Scripted {
     }
 }
 
-impl SpanExporter for Scripted {
-    async fn export(&self, _batch: Vec<SpanData>) -> OTelSdkResult {
+impl Export for Scripted {
+    async fn export(&self, _message: Bytes) -> Result<(), String> {
         self.messages.fetch_add(1, Relaxed);
         match &self.answer {
             Some(true) => Ok(()),
-            Some(false) => Err(OTelSdkError::InternalFailure("no".into())),
+            Some(false) => Err("no".to_owned()),
             None => std::future::pending().await,
         }
     }
@@ -50,7 +47,7 @@ fn told(queue: &Queue) -> (u64, u64, [u64; 3]) {
 #[tokio::test(start_paused = true)]
 async fn calls_go_out_together_after_a_moment() {
     let exporter = Scripted::of(Some(true));
-    let queue = Queue::start(exporter.clone(), 1000);
+    let queue = Queue::start(exporter.clone(), Vec::new(), 1000);
     (0..10).for_each(|_| _ = queue.put(ended()));
     tokio::time::sleep(GATHER + Duration::from_millis(1)).await;
     assert_eq!((exporter.messages.load(Relaxed), told(&queue)), (1, (10, 10, [0; 3])));
@@ -65,7 +62,7 @@ async fn calls_go_out_together_after_a_moment() {
 #[tokio::test(start_paused = true)]
 async fn what_a_collector_refuses_is_dropped_and_the_next_is_tried() {
     let exporter = Scripted::of(Some(false));
-    let queue = Queue::start(exporter.clone(), 1000);
+    let queue = Queue::start(exporter.clone(), Vec::new(), 1000);
     (0..2 * MOST).for_each(|_| _ = queue.put(ended()));
     tokio::time::sleep(Duration::from_millis(1)).await;
     assert_eq!((exporter.messages.load(Relaxed), told(&queue)), (2, (256, 0, [0, 256, 0])));
@@ -73,7 +70,7 @@ async fn what_a_collector_refuses_is_dropped_and_the_next_is_tried() {
 
 #[tokio::test(start_paused = true)]
 async fn a_collector_that_never_answers_holds_nobody_up_and_all_are_counted_in_the_end() {
-    let queue = Queue::start(Scripted::of(None), 50);
+    let queue = Queue::start(Scripted::of(None), Vec::new(), 50);
     (0..MOST.min(50)).for_each(|_| _ = queue.put(ended()));
     tokio::time::sleep(GATHER + Duration::from_millis(1)).await;
     (0..70).for_each(|_| _ = queue.put(ended()));
@@ -89,7 +86,7 @@ async fn a_collector_that_never_answers_holds_nobody_up_and_all_are_counted_in_t
 #[tokio::test(start_paused = true)]
 async fn a_queue_that_is_dropped_still_sends_what_waits() {
     let exporter = Scripted::of(Some(true));
-    let queue = Queue::start(exporter.clone(), 100);
+    let queue = Queue::start(exporter.clone(), Vec::new(), 100);
     (0..5).for_each(|_| _ = queue.put(ended()));
     let counts = queue.counts().clone();
     drop(queue);

@@ -1,11 +1,9 @@
 //! A batch's run: one span, linked to each call that was in it.
 
-use opentelemetry::trace::SpanKind;
-
-use super::call::id_of;
 use super::canvas::{Canvas, Place};
 use crate::infer::Run;
 use crate::observe::trace::names;
+use crate::observe::trace::otlp::{Kind, Value};
 
 /// Draws a run, where no other of its calls did.
 pub(super) fn draw(canvas: &mut Canvas<'_>, run: &Run) {
@@ -14,17 +12,16 @@ pub(super) fn draw(canvas: &mut Canvas<'_>, run: &Run) {
     if !run.joint.is_to_be_told() {
         return;
     }
-    let place = Place { trace_id: home.trace_id, parent: Some(home.span_id) };
-    let times = (run.taken, run.executed);
-    let mut span = canvas.span("batch", SpanKind::Internal, run.joint.span_id(), place, times);
+    let times = (canvas.at(run.taken), canvas.at(run.executed));
+    let mut span = canvas.span("batch", Kind::Internal, run.joint.span_id(), Place::inside(home), times);
     let composition = &run.composition;
-    span.set(names::BATCH_SPAN, id_of(&run.joint))
+    span.set(names::BATCH_SPAN, Value::Id(run.joint.span_id()))
         .set(names::BATCH_SIZE, composition.rows as i64)
         .set(names::BATCH_CALLS, run.joint.calls() as i64)
-        .set(names::BATCH_BUCKET, run.shape.clone())
+        .set(names::BATCH_BUCKET, Value::Dims(run.shape.as_deref().unwrap_or_default()))
         .set(names::BATCH_PADDING, composition.padding as i64)
         .set(names::BATCH_CLOSED, composition.closed.name())
-        .set(names::DEVICE, run.device.to_string())
+        .set(names::DEVICE, &*run.device)
         .seconds(names::MERGE_DURATION, run.merged - run.taken)
         .seconds(names::EXECUTE_DURATION, run.executed - run.merged)
         .link(run.joint.members());

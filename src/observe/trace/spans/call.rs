@@ -2,27 +2,25 @@
 
 use std::time::{Duration, Instant};
 
-use opentelemetry::trace::SpanKind;
-
 use super::canvas::{Canvas, Drawn, Place};
 use super::{Ended, batch, hop};
-use crate::infer::{Joint, Mark, Notes, Run, Spent, Stage, TraceContext, Work};
+use crate::infer::{Mark, Notes, Run, Spent, Stage, TraceContext, Work, Works};
 use crate::observe::trace::names;
+use crate::observe::trace::otlp::{Kind, Value};
 
 /// Draws all of a call.
 pub(super) fn draw(canvas: &mut Canvas<'_>) {
     let ended = canvas.ended;
     let Some(notes) = &ended.trace.notes else { return };
-    let (works, unkept) = notes.works();
-    let marks = marks(ended, &works);
-    let mut spent = Spent::default();
-    marks.iter().for_each(|mark| spent.add(mark.stage, mark.until - mark.since));
-    server(canvas, notes, &spent, &works, unkept);
+    let all = notes.works();
+    let works = &*all.kept;
+    let (spent, rest) = spent(ended, works);
+    server(canvas, notes, &spent, &all);
     let calls_others = works.iter().any(|work| matches!(work, Work::Hop(_)));
-    for mark in marks.iter().filter(|mark| waits(mark, calls_others)) {
-        stage(canvas, mark, &works);
+    for mark in ended.timeline.marks_until(ended.at).chain(rest).filter(|mark| waits(mark, calls_others)) {
+        stage(canvas, &mark, works);
     }
-    for work in &works {
+    for work in works {
         match work {
             Work::Run(run) => batch::draw(canvas, run),
             Work::Hop(hop) => hop::draw(canvas, hop),
@@ -30,18 +28,20 @@ pub(super) fn draw(canvas: &mut Canvas<'_>) {
     }
 }
 
-/// What all of the call's time was spent on. Of one that failed, or whose caller left, what comes after the last stamp was
-/// spent in the stage that it did not get through.
-fn marks(ended: &Ended, works: &[Work]) -> Vec<Mark> {
-    let mut marks: Vec<Mark> = ended.timeline.marks_until(ended.at).collect();
-    let since = marks.last().map_or(Duration::ZERO, |mark| mark.until);
-    let until = ended.at.saturating_duration_since(ended.timeline.started());
-    let last = marks.last().and_then(|mark| mark.stage);
-    let stage = if ended.status.failure.is_some() { Some(interrupted(last, works)) } else { None };
-    if since < until {
-        marks.push(Mark { stage, is_behind: false, since, until });
+/// What the call's time was spent on. Of one that failed, or whose caller left, what comes after the last stamp was spent in
+/// the stage that it did not get through.
+fn spent(ended: &Ended, works: &[Work]) -> (Spent, Option<Mark>) {
+    let timeline = &ended.timeline;
+    if ended.status.failure.is_none() {
+        return (timeline.spent_until(ended.at), None);
     }
-    marks
+    let last = timeline.marks_until(ended.at).last();
+    let since = last.map_or(Duration::ZERO, |mark| mark.until);
+    let until = ended.at.saturating_duration_since(timeline.started());
+    let stage = Some(interrupted(last.and_then(|mark| mark.stage), works));
+    let mut spent = timeline.spent_until(timeline.started() + since);
+    spent.add(stage, until.saturating_sub(since));
+    (spent, (since < until).then_some(Mark { stage, is_behind: false, since, until }))
 }
 
 /// The stage that comes after this one for such a call.
@@ -71,32 +71,31 @@ fn interrupted(last: Option<Stage>, works: &[Work]) -> Stage {
     }
 }
 
-fn server(canvas: &mut Canvas<'_>, notes: &Notes, spent: &Spent, works: &[Work], unkept: usize) {
+fn server(canvas: &mut Canvas<'_>, notes: &Notes, spent: &Spent, works: &Works) {
     let (ended, own) = (canvas.ended, canvas.own());
-    let place = Place { trace_id: own.trace_id, parent: notes.parent() };
-    let times = (ended.timeline.started(), ended.at);
-    let mut span = canvas.span(ended.method, SpanKind::Server, own.span_id, place, times);
-    if notes.parent().is_some() {
-        span.is_called_from_outside();
-    }
+    let place = Place { trace_id: own.trace_id, parent: notes.parent(), is_remote: notes.parent().is_some() };
+    let times = (canvas.at(ended.timeline.started()), canvas.at(ended.at));
+    let mut span = canvas.span(ended.method, Kind::Server, own.span_id, place, times);
     span.set(names::RPC_SYSTEM, "grpc").set(names::RPC_METHOD, ended.method).set(names::RPC_STATUS, ended.status.code);
     span.set(names::KEPT, ended.kept.name());
     if names::is_server_error(ended.status.code) {
         let message = ended.status.failure.as_ref().map_or("", |failure| failure.message());
         span.fail(ended.status.code, message);
     }
-    if let Some(model) = notes.model() {
-        span.set(names::MODEL_NAME, model.name.as_str().to_owned());
+    if let Some(model) = ended.timeline.model() {
+        span.set(names::MODEL_NAME, model.as_str());
     }
-    span.set_some(names::MODEL_VERSION, notes.version().map(|version| version.to_string()));
+    if let Some(version) = ended.timeline.version() {
+        span.set(names::MODEL_VERSION, Value::Number(version.number() as u64));
+    }
     stages(&mut span, spent);
     // Of one that was run again, the last run is the one that counts.
-    let last = works.iter().rev().find_map(|work| if let Work::Run(run) = work { Some(run) } else { None });
+    let last = works.kept.iter().rev().find_map(|work| if let Work::Run(run) = work { Some(run) } else { None });
     if let Some(run) = last {
         ran(&mut span, run, spent);
     }
-    if unkept > 0 {
-        span.set(names::WORKS_DROPPED, unkept as i64);
+    if works.beyond > 0 {
+        span.set(names::WORKS_DROPPED, works.beyond as i64);
     }
 }
 
@@ -111,12 +110,8 @@ fn stages(span: &mut Drawn<'_>, spent: &Spent) {
 
 fn ran(span: &mut Drawn<'_>, run: &Run, spent: &Spent) {
     span.seconds(names::QUEUE_DURATION, spent.of(Stage::Queue));
-    span.set(names::BATCH_SPAN, id_of(&run.joint)).set(names::BATCH_SIZE, run.composition.rows as i64);
-    span.set(names::DEVICE, run.device.to_string());
-}
-
-pub(super) fn id_of(joint: &Joint) -> String {
-    format!("{:016x}", joint.span_id())
+    span.set(names::BATCH_SPAN, Value::Id(run.joint.span_id())).set(names::BATCH_SIZE, run.composition.rows as i64);
+    span.set(names::DEVICE, &*run.device);
 }
 
 /// Stages are drawn in which a call can wait for something else than the CPU. Of a hop its attempts say more.
@@ -139,12 +134,12 @@ fn stage(canvas: &mut Canvas<'_>, mark: &Mark, works: &[Work]) {
         // The batch itself is drawn there.
         return;
     }
-    let times = (started + mark.since, started + mark.until);
+    let times = (canvas.after(mark.since), canvas.after(mark.until));
     let mut span = canvas.stretch(mark.stage.map_or("other", Stage::name), own.span_id, times);
     if let Some(run) = run {
         let home = run.joint.home_for(own);
         let batch = TraceContext { span_id: run.joint.span_id(), ..home };
-        span.set(names::BATCH_SPAN, id_of(&run.joint)).link(&[batch]);
+        span.set(names::BATCH_SPAN, Value::Id(run.joint.span_id())).link(&[batch]);
     }
 }
 

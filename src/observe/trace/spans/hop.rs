@@ -2,11 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use opentelemetry::trace::SpanKind;
-
 use super::canvas::{Canvas, Drawn, Place};
-use crate::infer::{Attempt, Ending, Hop, Spent, Stage, Why};
+use crate::infer::{Attempt, Ending, Hop, Spent, Stage, TraceContext, Why};
 use crate::observe::trace::names;
+use crate::observe::trace::otlp::Kind;
 
 /// Gateways ask in one way only, whatever they were asked.
 const METHOD: &str = "inference.GRPCInferenceService/ModelInfer";
@@ -24,8 +23,8 @@ pub(super) fn draw(canvas: &mut Canvas<'_>, hop: &Hop) {
     let attempts = hop.attempts();
     let Some(first) = attempts.first() else { return };
     let until = attempts.iter().filter_map(ended_at).max().unwrap_or(canvas.ended.at);
-    let place = Place { trace_id: home.trace_id, parent: Some(home.span_id) };
-    let mut span = canvas.span(METHOD, SpanKind::Client, hop.joint.span_id(), place, (first.began, until));
+    let times = (canvas.at(first.began), canvas.at(until));
+    let mut span = canvas.span(METHOD, Kind::Client, hop.joint.span_id(), Place::inside(home), times);
     rpc(&mut span);
     span.set(names::PICKER, hop.picker).set(names::ATTEMPTS, attempts.len() as i64);
     if hop.joint.calls() > 1 {
@@ -33,7 +32,7 @@ pub(super) fn draw(canvas: &mut Canvas<'_>, hop: &Hop) {
     }
     outcome(&mut span, &attempts);
     for attempt in &attempts {
-        let place = Place { trace_id: home.trace_id, parent: Some(hop.joint.span_id()) };
+        let place = Place::inside(TraceContext { span_id: hop.joint.span_id(), ..home });
         draw_attempt(canvas, attempt, place, until);
     }
 }
@@ -66,21 +65,27 @@ fn status(span: &mut Drawn<'_>, ending: Option<&Ending>) {
 fn draw_attempt(canvas: &mut Canvas<'_>, attempt: &Attempt, place: Place, hop_until: Instant) {
     // One that was given up for another has waited until that one was answered.
     let until = ended_at(attempt).unwrap_or(hop_until);
-    let mut span = canvas.span(ATTEMPT, SpanKind::Client, attempt.span_id, place, (attempt.began, until));
+    let times = (canvas.at(attempt.began), canvas.at(until));
+    let mut span = canvas.span(ATTEMPT, Kind::Client, attempt.span_id, place, times);
     rpc(&mut span);
-    span.set(names::SERVER_ADDRESS, attempt.address.ip().to_string())
+    span.set(names::SERVER_ADDRESS, &*attempt.address.ip().to_string())
         .set(names::SERVER_PORT, i64::from(attempt.address.port()))
-        .set(names::ENDPOINT, attempt.endpoint.to_string())
-        .set_some(names::ZONE, attempt.zone.as_ref().map(|zone| zone.to_string()))
+        .set(names::ENDPOINT, &*attempt.endpoint)
         .set(names::BREAKER, if attempt.is_probe { "probe" } else { "closed" })
         .set(names::PREVIOUS_ATTEMPTS, i64::from(attempt.earlier));
+    if let Some(zone) = &attempt.zone {
+        span.set(names::ZONE, &**zone);
+    }
     let (why, never_ran) = match attempt.why {
         Why::First => ("first", None),
         Why::Retry { never_ran } => ("retry", Some(never_ran)),
         Why::Hedge => ("hedge", None),
         Why::Silence => ("silence", None),
     };
-    span.set(names::ATTEMPT_WHY, why).set_some(names::TRANSPARENT_RETRY, never_ran);
+    span.set(names::ATTEMPT_WHY, why);
+    if let Some(never_ran) = never_ran {
+        span.set(names::TRANSPARENT_RETRY, never_ran);
+    }
     let ending = attempt.ended.as_ref().map(|(_, ending)| ending);
     status(&mut span, ending);
     let Some(Ending::Answered { connected, sent, spent, rows, calls }) = ending else { return };
@@ -92,7 +97,8 @@ fn draw_attempt(canvas: &mut Canvas<'_>, attempt: &Attempt, place: Place, hop_un
     }
     let (connected, began, id) = (*connected, attempt.began, attempt.span_id);
     if connected > began {
-        canvas.stretch(Stage::Connect.name(), id, (began, connected));
+        let times = (canvas.at(began), canvas.at(connected));
+        canvas.stretch(Stage::Connect.name(), id, times);
     }
 }
 

@@ -24,12 +24,11 @@ mod tests;
 use std::sync::Arc;
 use std::time::Instant;
 
-use opentelemetry_sdk::trace::SpanData;
-
 pub(super) use anchor::Anchor;
 
 use crate::error::Error;
 use crate::infer::{Timeline, Trace};
+use crate::observe::trace::otlp::Spans;
 use canvas::Canvas;
 
 /// How a call ended.
@@ -79,9 +78,7 @@ pub(super) struct Ended {
     pub(super) kept: Kept,
 }
 
-/// The spans of a call, with `anchor` for times of day.
-pub(super) fn spans(ended: &Ended, anchor: Anchor) -> Vec<SpanData> {
-    let mut canvas = Canvas::of(ended, anchor);
-    call::draw(&mut canvas);
-    canvas.finish()
+/// Draws the spans of a call among others, with `anchor` for times of day.
+pub(super) fn draw(ended: &Ended, anchor: Anchor, spans: &mut Spans) {
+    call::draw(&mut Canvas::of(ended, anchor, spans));
 }

@@ -6,6 +6,8 @@
 #![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
 #![allow(unsafe_code, reason = "an allocator that counts is an allocator")]
 
+mod collector;
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -15,7 +17,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use bytestring::ByteString;
-use http::Request;
+use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use infergate::accept::{BodyRules, ByteBudget, Calls, Deadlines, OpenInference, Peer, Phases, Rules, Tracing};
@@ -23,14 +25,14 @@ use infergate::batch::{self, Batcher, Bounds};
 use infergate::compute::{Engine, Identity, Loaded, Runners};
 use infergate::error::Result;
 use infergate::infer::{Interest, Version};
-use infergate::observe::trace::{self, Collector, Protocol, Sampler, Tracer};
 use infergate::observe::{CallTable, Statistics};
 use infergate::tensor::{BatchAxis, DType, Dim, Signature, Tensor, TensorSpec, aligned};
 use infergate::wire::proto::inference::ModelInferRequest;
 use infergate::wire::proto::inference::model_infer_request::InferInputTensor;
 use infergate::wire::status;
-use infergate::wire::trace::Propagators;
 use prost::Message;
+
+use self::collector::Collector;
 
 /// The frames in which clients send by default.
 const FRAME: usize = 16 * 1024;
@@ -114,8 +116,7 @@ fn calls(seen: Arc<AtomicUsize>, max_batch: usize, tracing: Tracing) -> Arc<Call
         stream_idle: minute,
     };
     let calls = Calls::new(service, rules, ByteBudget::new(1 << 30), Arc::default(), Phases::default(), tracing);
-    let is_measured = std::env::args().any(|argument| argument == "--measured");
-    Arc::new(calls.measured_by(is_measured.then(|| Arc::new(CallTable::new(status::name)))))
+    Arc::new(calls.measured_by(flag("--measured").then(|| Arc::new(CallTable::new(status::name)))))
 }
 
 /// Who calls.
@@ -138,10 +139,24 @@ fn frames(bytes: usize) -> Arc<[Bytes]> {
     (0..message.len()).step_by(FRAME).map(|at| message.slice(at..message.len().min(at + FRAME))).collect()
 }
 
+thread_local! {
+    /// What a client of grpc-go says with each call.
+    static HEADERS: HeaderMap = [
+        ("content-type", "application/grpc"),
+        ("user-agent", "grpc-go/1.81.0"),
+        ("te", "trailers"),
+        ("grpc-timeout", "4999990u"),
+    ]
+    .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+    .into_iter()
+    .collect();
+}
+
 async fn call(calls: &Arc<Calls<Batcher<Runners>>>, frames: &Arc<[Bytes]>) -> Vec<Bytes> {
     let (count, frames) = (frames.len(), frames.clone());
     let frames = (0..count).map(move |at| Ok::<_, Infallible>(Frame::data(frames[at].clone())));
-    let request = Request::new(StreamBody::new(tokio_stream::iter(frames)));
+    let mut request = Request::new(StreamBody::new(tokio_stream::iter(frames)));
+    *request.headers_mut() = HEADERS.with(HeaderMap::clone);
     let mut body = calls.unary::<OpenInference, _>(request, PEER).await.into_body();
     let mut parts = Vec::with_capacity(4);
     while let Some(Ok(frame)) = body.frame().await {
@@ -176,43 +191,42 @@ async fn measure(bytes: usize, max_batch: usize) {
     );
 }
 
-/// With `--traced`, notes are taken of every call, and none is kept; otherwise none are.
-fn tracing() -> Tracing {
-    if !std::env::args().any(|argument| argument == "--traced") {
-        return Tracing::passing();
+/// `--calls N [--batch ROWS] [--measured] [--traced RATIO]`: so many calls of 256 bytes and nothing else, for a tool that
+/// counts instructions. With `--traced` notes are taken of every call, and that part of them is exported, all of it to a
+/// collector in a process of its own, whose instructions are not among them.
+async fn counted(count: usize) {
+    let ratio = number("--traced");
+    let collector = ratio.map(|_| Collector::start());
+    let tracing = collector.as_ref().zip(ratio).map_or_else(Tracing::passing, |(to, ratio)| to.tracing(ratio));
+    let tracer = tracing.tracer.clone();
+    let (calls, frames) = (calls(Arc::default(), number("--batch").unwrap_or(1.0) as usize, tracing), frames(256));
+    for _ in 0..count {
+        call(&calls, &frames).await;
     }
-    let sampler = Sampler { ratio: 0.0, parent_based: true };
-    let rules = trace::Rules { sampler, slow: Duration::from_secs(3600), queue: 1 };
-    let collector = Collector {
-        endpoint: Some("http://127.0.0.1:1".to_owned()),
-        is_encrypted: false,
-        ca: None,
-        protocol: Protocol::Grpc,
-        service: None,
-    };
-    let tracer = Tracer::start(rules, &collector).expect("a good address");
-    Tracing { propagators: Propagators::STANDARD, tracer, ..Tracing::passing() }
+    tracer.flush(Duration::from_secs(60)).await;
+    if let Some(counts) = tracer.counts() {
+        assert_eq!(counts.exported(), counts.kept(), "the collector takes all");
+        assert!(ratio < Some(1.0) || counts.kept() == count as u64, "all are kept");
+    }
 }
 
-/// `--calls N --batch ROWS`: so many calls of 256 bytes and nothing else, for a tool that counts instructions.
-fn counted() -> Option<(usize, usize)> {
-    let arguments: Vec<String> = std::env::args().collect();
-    let number = |flag: &str| {
-        let at = arguments.iter().position(|argument| argument == flag)?;
-        arguments.get(at + 1)?.parse().ok()
-    };
-    Some((number("--calls")?, number("--batch")?))
+fn flag(name: &str) -> bool {
+    std::env::args().any(|argument| argument == name)
+}
+
+/// The number behind an argument of this name.
+fn number(name: &str) -> Option<f64> {
+    std::env::args().skip_while(|argument| argument != name).nth(1)?.parse().ok()
 }
 
 fn main() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
-        if let Some((count, max_batch)) = counted() {
-            let (calls, frames) = (calls(Arc::default(), max_batch, tracing()), frames(256));
-            for _ in 0..count {
-                call(&calls, &frames).await;
-            }
-            return;
+        if flag("--collector") {
+            return collector::be().await;
+        }
+        if let Some(count) = number("--calls") {
+            return counted(count as usize).await;
         }
         for bytes in [256, 8 << 10, 64 << 10, 1 << 20, 16 << 20] {
             for max_batch in [1, 32] {
