@@ -13,6 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tonic::codec::CompressionEncoding;
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Identity, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status};
@@ -102,7 +103,8 @@ impl Collector {
     /// One that speaks gRPC.
     pub async fn grpc() -> Collector {
         Collector::start(async |listener, taking| {
-            let server = Server::builder().add_service(TraceServiceServer::new(taking));
+            let service = TraceServiceServer::new(taking).accept_compressed(CompressionEncoding::Gzip);
+            let server = Server::builder().add_service(service);
             server.serve_with_incoming(TcpIncoming::from(listener)).await.unwrap();
         })
         .await

@@ -1,9 +1,12 @@
 //! Collectors that take spans, and those that do not.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use infergate::config::{Config, ExportProtocol};
-use infergate::observe::trace::Dropped;
+use infergate::infer::{Forms, Notes, Timeline, Trace};
+use infergate::observe::trace::{self, Dropped, Protocol, Rules, Sampler, Status, Tracer};
 use tokio::net::TcpListener;
 use tonic::Code;
 
@@ -31,6 +34,27 @@ async fn spans_are_sent_over_http_as_well() {
     assert!(spans.0.iter().all(|span| span.service == "infergate"));
     assert_eq!(spans.roots().len(), 3);
     serving.finish().await;
+}
+
+#[tokio::test]
+async fn messages_are_compressed_where_that_is_asked_for() {
+    let collector = Collector::grpc().await;
+    let rules = Rules { sampler: Sampler { ratio: 1.0, parent_based: true }, slow: Duration::MAX, queue: 100 };
+    let to = trace::Collector {
+        is_gzipped: true,
+        resource: vec![("service.name".to_owned(), "zipped".to_owned())],
+        ..trace::Collector::at(collector.endpoint().unwrap(), Protocol::Grpc)
+    };
+    let tracer = Tracer::start(rules, &to).unwrap();
+    let context = tracer.begin(None).unwrap();
+    let notes = Some(Notes::begin(None));
+    let trace = Arc::new(Trace { context, state: None, baggage: None, forms: Forms::default(), notes });
+    let (now, method) = (Instant::now(), "a/B");
+    let exported = tracer.follow(Some(&trace), method, &Timeline::start(now)).end(now, || Status::OK);
+    assert_eq!(exported, Some(context.trace_id));
+    tracer.flush(Duration::from_secs(10)).await;
+    let spans = collector.spans();
+    assert_eq!((spans.0.len(), spans.0[0].name(), &*spans.0[0].service), (1, method, "zipped"));
 }
 
 #[tokio::test]
