@@ -8,7 +8,7 @@ DEPLOY  := $(RUNTIME)/deploy
 TRITON  := $(RUNTIME)/triton
 LIBRARY := $(RUNTIME)/onnxruntime/VERSION
 
-.PHONY: help demo demo-cluster test onnxruntime phoenix manifests build check fmt lint docs audit bench bench-short \
+.PHONY: help demo demo-cluster test onnxruntime phoenix manifests dashboards build check fmt lint docs audit bench bench-short \
 	instructions rehearse rehearse-short clean
 
 help: ## what there is to make
@@ -57,6 +57,9 @@ phoenix: ## install a tracing back end (830 MB), so that `make test` tries ours 
 
 manifests: ## render deploy/kubernetes/split.yaml (needs kubectl 1.27 or newer)
 	kubectl kustomize deploy/kubernetes/split > deploy/kubernetes/split.yaml
+
+dashboards: ## render deploy/monitoring/grafana/dashboards from its panels
+	deploy/scripts/dashboards
 
 lint: ## formatting, clippy with our bans
 	$(CARGO) fmt --check

@@ -10,6 +10,7 @@ DOCKERFILE = PROJECT / "deploy/Dockerfile"
 README = PROJECT / "deploy/README.md"
 KUBERNETES = PROJECT / "deploy/kubernetes"
 RENDERED = KUBERNETES / "split.yaml"
+MONITORING = PROJECT / "deploy/monitoring"
 
 # The oldest Kubernetes that knows all that the manifests use, and the newest that was tried.
 VERSIONS = ["1.27", "1.37"]
