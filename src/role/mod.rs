@@ -63,13 +63,14 @@ pub fn serve(process: &Process, repository: Repository, engines: Engines, tracin
     let (leaving, soon) = watch::channel(false);
     let loader = loader(config, engines, statistics.clone(), soon);
     let catalog = Catalog::new(repository, loader, config.compute.load_concurrency);
-    let metrics = Arc::new(metrics.with(states::States(catalog.clone())));
+    let phases = Phases::default();
+    let metrics = Arc::new(metrics.with(states::States(catalog.clone())).with(phases.metrics()));
 
     let in_flight = InFlight::new(config.limits.in_flight, "the server");
     let stages = Limit::new(in_flight, Deadline::new(Router::new(catalog.clone())));
 
     let directory = CatalogDirectory { catalog: catalog.clone(), statistics };
-    let readiness = Readiness { directory, phases: Phases::default() };
+    let readiness = Readiness { directory, phases };
     let front = door(process, stages, (ledger.clone(), measures), &readiness, tracing);
     Parts { front, catalog, readiness, ledger, metrics, leaving }
 }

@@ -89,10 +89,11 @@ impl Gateway {
         let in_flight = InFlight::new(config.limits.in_flight, "the gateway");
         let stages: Stages = Limit::new(in_flight, Deadline::new(Balanced::new(roster.clone())));
         let (ledger, phases) = (Arc::new(Ledger::default()), Phases::default());
-        let readiness = Readiness { directory: RosterDirectory::new(roster.clone()), phases };
+        let readiness = Readiness { directory: RosterDirectory::new(roster.clone()), phases: phases.clone() };
         let tracing = tracing(config, "infergate-gateway")?;
         let (tracer, measures) = (tracing.tracer.clone(), measures(config));
-        let metrics = Arc::new(told(config, statistics, &ledger, measures.as_ref(), &tracing).with(fleet));
+        let metrics = told(config, statistics, &ledger, measures.as_ref(), &tracing).with(fleet);
+        let metrics = Arc::new(metrics.with(phases.metrics()));
         let front = door(process, stages, (ledger.clone(), measures), &readiness, tracing);
         let bound = shown(bound, &roster, lives, config.discovery.dns_interval.get());
         let addresses = bound.addresses;
