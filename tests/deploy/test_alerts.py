@@ -8,7 +8,7 @@ import yaml
 from promql import groupings
 from watched import needs_prometheus
 
-from monitoring import PROMETHEUS, RULE_TESTS, RULES, alerts, dashboards, rules
+from monitoring import PROMETHEUS, RULE_TESTS, RULES, alerts, dashboards, queries, rules
 
 # Of the status codes, what counts as failed by the server's doing.
 FAILED = "DATA_LOSS|DEADLINE_EXCEEDED|INTERNAL|RESOURCE_EXHAUSTED|UNAVAILABLE|UNKNOWN"
@@ -67,6 +67,15 @@ def test_an_alert_says_how_bad_it_is_what_it_is_and_where_to_look(rule):
 
 
 @pytest.mark.parametrize("rule", alerts(), ids=lambda rule: rule["alert"])
+def test_an_alert_leads_to_panels_and_dashboards_that_there_are(rule):
+    titles = {panel["title"] for dashboard in dashboards() for panel in dashboard["panels"]}
+    boards = {re.search(r"/ (\w+)", dashboard["title"])[1] for dashboard in dashboards()}
+    description = rule["annotations"]["description"]
+    assert set(re.findall(r'"([^"]+)"', description)) <= titles
+    assert set(re.findall(r"\((?:[a-z ]*dashboard )?([A-Z]\w+)\)", description)) <= boards
+
+
+@pytest.mark.parametrize("rule", alerts(), ids=lambda rule: rule["alert"])
 def test_an_alert_names_only_labels_that_it_has(rule):
     """Where results are grouped, nothing else is left of their labels."""
     named = set(re.findall(r"\$labels\.(\w+)", rule["annotations"]["summary"] + rule["annotations"]["description"]))
@@ -76,6 +85,6 @@ def test_an_alert_names_only_labels_that_it_has(rule):
 
 def test_dashboards_and_rules_count_the_same_codes_as_failed():
     exprs = [rule["expr"] for rule in rules()]
-    exprs += [target["expr"] for board in dashboards() for panel in board["panels"] for target in panel.get("targets", [])]
+    exprs += [expr for dashboard in dashboards() for _, expr in queries(dashboard)]
     told = [codes for expr in exprs for codes in re.findall(r'code=~"([^"]*)"', expr)]
     assert len(told) > 2 and set(told) == {FAILED}

@@ -55,7 +55,8 @@ def test_pipelines_are_made_of_what_is_defined(config):
 
 def test_both_protocols_of_traces_are_taken():
     protocols = both()["receivers"]["otlp"]["protocols"]
-    assert {name: told["endpoint"] for name, told in protocols.items()} == {"grpc": "0.0.0.0:4317", "http": "0.0.0.0:4318"}
+    listens = {name: told["endpoint"] for name, told in protocols.items()}
+    assert listens == {"grpc": "0.0.0.0:4317", "http": "0.0.0.0:4318"}
     assert both()["service"]["pipelines"].keys() == {"traces", "metrics"}
 
 

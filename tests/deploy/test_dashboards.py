@@ -72,7 +72,11 @@ def test_comparisons_become_numbers():
     assert as_numbers('a{x!="> 1"} / b > 0.5 and c == 0') == 'a{x!="> 1"} / b > bool 0.5 and c == bool 0'
 
 
-@pytest.mark.parametrize("name", sorted(documented().keys() - {name for name in documented() if name.startswith((":", "nv_"))}))
+# The same numbers by the names of other servers have dashboards elsewhere.
+OURS = sorted(name for name in documented() if not name.startswith((":", "nv_")))
+
+
+@pytest.mark.parametrize("name", OURS)
 def test_each_metric_of_ours_is_on_a_dashboard(name):
     shown = {metric for dashboard in dashboards() for _, expr in queries(dashboard) for metric, _ in selectors(expr)}
     assert shown & {name, f"{name}_sum", f"{name}_bucket"}

@@ -23,8 +23,9 @@ def watched(tmp_path_factory):
         cluster = Cluster(folder, held)
         prometheus = Prometheus(cluster, folder, held)
         cluster.called()
-        eventually(lambda: not prometheus.numbers('sum(rate(inference_calls_total{code="OK"}[10s])) > 0'))
+        eventually(lambda: cluster.gone() or not prometheus.numbers('sum(rate(inference_calls_total{code="OK"}[10s])) > 0'))
         yield prometheus
+        assert cluster.gone() == []
 
 
 def chosen(prometheus, dashboard):

@@ -2,8 +2,8 @@
 
 import json
 import os
+import re
 import shutil
-import socket
 import subprocess
 import time
 import urllib.error
@@ -51,11 +51,12 @@ def get(url):
 
 
 @contextmanager
-def running(command):
+def running(command, log):
     """A command that goes on in the background, and is killed at the end."""
-    child = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with log.open("wb") as said:
+        child = subprocess.Popen(command, cwd=PROJECT, stdout=said, stderr=said)
     try:
-        yield
+        yield child
     finally:
         child.kill()
         child.wait()
@@ -65,7 +66,7 @@ class Cluster:
     """A gateway in front of two workers that it finds by name, for as long as `held` is."""
 
     def __init__(self, folder, held):
-        self.held, self.folder = held, folder
+        self.held, self.folder, self.callers = held, folder, []
         models = folder / "models"
         shutil.copytree(PROJECT / "examples/models", models)
         shutil.copytree(PROJECT / "tests/fixtures/models/slow", models / "slow")
@@ -89,7 +90,12 @@ class Cluster:
         """Calls come from now on."""
         for how in CALLS:
             command = [BINARY, "bench", "--target", self.gateway.address, "--duration=1h", "--warmup=0s", *how.split()]
-            self.held.enter_context(running(command))
+            log = self.folder / f"{how.split()[0]}.log"
+            self.callers.append((self.held.enter_context(running(command, log)), log))
+
+    def gone(self):
+        """What callers said that have gone, though they should not."""
+        return [log.read_text() for caller, log in self.callers if caller.poll() is not None]
 
     def by_job(self):
         return {"infergate-gateway": [self.gateway], "infergate-worker": self.workers}
@@ -100,12 +106,10 @@ class Prometheus:
 
     def __init__(self, cluster, folder, held):
         (folder / "prometheus.yaml").write_text(yaml.safe_dump(self.configured(cluster.by_job())))
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.address = f"127.0.0.1:{free.getsockname()[1]}"
+        self.log = folder / "prometheus.log"
         command = ["prometheus", f"--config.file={folder / 'prometheus.yaml'}", "--enable-feature=exemplar-storage"]
-        command += [f"--storage.tsdb.path={folder / 'data'}", f"--web.listen-address={self.address}"]
-        held.enter_context(running(command))
+        command += [f"--storage.tsdb.path={folder / 'data'}", "--web.listen-address=127.0.0.1:0"]
+        held.enter_context(running(command, self.log))
         eventually(self.unready)
 
     @staticmethod
@@ -121,10 +125,15 @@ class Prometheus:
         return config
 
     def unready(self):
+        """Its log, until it has a port and answers there."""
+        log = self.log.read_text()
+        if not (told := re.search(r'msg="Listening on".* address=(\S+)', log)):
+            return log or "nothing yet"
+        self.address = told[1]
         try:
             get(f"http://{self.address}/-/ready")
-        except OSError as error:
-            return error
+        except OSError:
+            return log
 
     def ask(self, path, **parameters):
         """What its API answers; a query that it cannot read fails with what it says of it."""
