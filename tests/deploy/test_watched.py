@@ -12,7 +12,10 @@ from monitoring import alerts, asked, dashboards, queries, rules, variables
 pytestmark = needs_prometheus
 
 # What no run that is well can give an answer to, and why.
-WITHOUT_ANSWER = {"InfergateAbsent": "holds only where nothing is watched"}
+WITHOUT_ANSWER = {
+    "InfergateAbsent": "holds only where nothing is watched",
+    "InfergateRefuses": "there is room for all calls",
+}
 
 
 @pytest.fixture(scope="module")
@@ -23,9 +26,16 @@ def watched(tmp_path_factory):
         cluster = Cluster(folder, held)
         prometheus = Prometheus(cluster, folder, held)
         cluster.called()
-        eventually(lambda: cluster.gone() or not prometheus.numbers('sum(rate(inference_calls_total{code="OK"}[10s])) > 0'))
+        eventually(lambda: cluster.gone() or unseen(prometheus, cluster))
         yield prometheus
         assert cluster.gone() == []
+
+
+def unseen(prometheus, cluster):
+    """What is known of calls and scrapes, unless Prometheus sees calls that are answered."""
+    if not prometheus.numbers('sum(rate(inference_calls_total{job="infergate-gateway",code="OK"}[10s])) > 0'):
+        scrapes = [(target["health"], target["lastError"]) for target in prometheus.ask("targets")["activeTargets"]]
+        return scrapes, cluster.counted()
 
 
 def chosen(prometheus, dashboard):
@@ -86,7 +96,13 @@ def test_the_stages_of_the_overview_add_up_to_the_calls(watched):
     stages = filled(panel["targets"][0]["expr"], chosen(watched, overview))
     calls = 'sum(rate(inference_call_duration_seconds_{}{{job="infergate-gateway"}}[10s]))'
     whole = f"sum({stages}) / ({calls.format('sum')} / {calls.format('count')})"
-    assert watched.numbers(whole) == [pytest.approx(1, abs=0.01)]
+
+    # A stage that is told for the first time within the ten seconds lacks its first value.
+    def apart():
+        told = watched.numbers(whole)
+        return None if told == [pytest.approx(1, abs=0.01)] else told or "nothing"
+
+    eventually(apart)
 
 
 def test_slow_calls_lead_to_their_traces(watched):

@@ -27,8 +27,7 @@ needs_prometheus = pytest.mark.skipif(
 # Nobody listens there: spans are made, kept and dropped, all of which is told.
 TRACED = ("tracing.endpoint=http://127.0.0.1:9", "tracing.ratio=1.0")
 
-# Some is refused by so few calls at a time, and some comes too late.
-GATEWAY = ("model.penguins.binding=late", "limits.in_flight=4")
+# Some calls come too late, so that there are failures to see.
 CALLS = (
     "--model=digits --rate=100 --rows=20",
     "--model=penguins --rate=50",
@@ -72,7 +71,7 @@ class Cluster:
         shutil.copytree(PROJECT / "tests/fixtures/models/slow", models / "slow")
         self.workers = [self.start("worker", ["--models", models], f"worker-{number}") for number in (1, 2)]
         names = [f"--dns=localhost:{worker.address.rsplit(':', 1)[1]}" for worker in self.workers]
-        self.gateway = self.start("gateway", names, "gateway", GATEWAY)
+        self.gateway = self.start("gateway", names, "gateway", ["model.penguins.binding=late"])
         eventually(self.unknown)
 
     def start(self, role, arguments, name, settings=()):
@@ -92,6 +91,11 @@ class Cluster:
             command = [BINARY, "bench", "--target", self.gateway.address, "--duration=1h", "--warmup=0s", *how.split()]
             log = self.folder / f"{how.split()[0]}.log"
             self.callers.append((self.held.enter_context(running(command, log)), log))
+
+    def counted(self):
+        """What the gateway says of calls."""
+        lines = get(f"http://{self.gateway.admin}/metrics").decode().splitlines()
+        return [line for line in lines if line.startswith("inference_calls_")]
 
     def gone(self):
         """What callers said that have gone, though they should not."""
