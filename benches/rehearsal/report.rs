@@ -12,8 +12,11 @@ const BUCKET: Duration = Duration::from_millis(100);
 const SHOWN: u32 = 20;
 /// The time in front of an event that tells what is usual, at most.
 pub const BEFORE: Duration = Duration::from_millis(800);
-/// It is back when it is at most so many times what it is without an event, from then on.
-const BACK: f64 = 1.1;
+/// From the event on until what was slow because of it is to be over; the spans after that are compared as one, as of one
+/// span alone the percentile differs by a half by chance.
+pub const BACK: Duration = Duration::from_millis(500);
+/// So often the events are drawn anew to tell how far the comparison is chance.
+const DRAWN: usize = 200;
 
 /// Something that was done to the cluster, from when to when.
 #[derive(Clone, Copy)]
@@ -31,8 +34,8 @@ pub struct Report {
     pub buckets: Vec<f64>,
     /// The same of the calls that came at these times while nothing happened.
     pub quiet: Vec<f64>,
-    /// Milliseconds after their beginning after which no span is slower than without them; none where that is later.
-    pub back: Option<u128>,
+    /// The calls after [`BACK`] by the same calls while nothing happened.
+    pub later: Option<Compared>,
     /// Calls that took more than a second.
     pub slow: usize,
     /// Seconds until everything was as before: the median and the longest.
@@ -46,23 +49,50 @@ impl Report {
             let of = |event: &Event| span(&ledger.ended, event, from(event), to(event));
             p99(events.iter().flat_map(of).collect())
         };
-        let buckets = |ledger: &Ledger| -> Vec<f64> {
+        let spans = |ledger: &Ledger| -> Vec<f64> {
             let from = |number: u32| move |event: &Event| event.began + BUCKET * number;
             (0..SHOWN).map(|number| pooled(ledger, &from(number), &from(number + 1))).collect()
         };
-        let (shown, quiet) = (buckets(ledger), control.map(buckets).unwrap_or_default());
-        let slower = shown.iter().zip(&quiet).rposition(|(p99, quiet)| *p99 > quiet * BACK);
-        let back = slower.map_or(0, |last| last + 1);
         Report {
             before: pooled(ledger, &|event| event.began.saturating_sub(BEFORE), &|event| event.began),
             during: pooled(ledger, &|event| event.began, &|event| event.over),
             after: pooled(ledger, &|event| event.over, &|event| event.over + BEFORE),
-            back: (back < quiet.len()).then(|| back as u128 * BUCKET.as_millis()),
-            buckets: shown,
-            quiet,
+            buckets: spans(ledger),
+            quiet: control.map(spans).unwrap_or_default(),
+            later: control.map(|control| Compared::of(ledger, control, events)),
             whole: whole(events),
             slow: ledger.ended.iter().filter(|ended| ended.took > Duration::from_secs(1)).count(),
         }
+    }
+}
+
+/// A 99th percentile by another.
+pub struct Compared {
+    pub ratio: f64,
+    /// In 95 of 100 draws of the events it is between these.
+    pub low: f64,
+    pub high: f64,
+}
+
+impl Compared {
+    fn of(ledger: &Ledger, control: &Ledger, events: &[Event]) -> Compared {
+        let later = |ledger: &Ledger, event: &Event| {
+            span(&ledger.ended, event, event.began + BACK, event.began + BUCKET * SHOWN)
+        };
+        let each: Vec<_> = events.iter().map(|event| (later(ledger, event), later(control, event))).collect();
+        let ratio = |drawn: &[usize]| {
+            let [ours, quiet] = [0, 1].map(|side| {
+                let of = |event: &usize| if side == 0 { &each[*event].0 } else { &each[*event].1 };
+                p99(drawn.iter().flat_map(of).copied().collect())
+            });
+            ours / quiet
+        };
+        let mut random = fastrand::Rng::with_seed(11);
+        let mut draw = || ratio(&(0..each.len()).map(|_| random.usize(..each.len())).collect::<Vec<_>>());
+        let mut drawn: Vec<f64> = (0..DRAWN).map(|_| draw()).collect();
+        drawn.sort_by(f64::total_cmp);
+        let [low, high] = [0.025, 0.975].map(|part| drawn[(DRAWN as f64 * part) as usize]);
+        Compared { ratio: ratio(&(0..each.len()).collect::<Vec<_>>()), low, high }
     }
 }
 

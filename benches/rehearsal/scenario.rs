@@ -47,11 +47,6 @@ impl Scenario {
         }
     }
 
-    /// Whether its callers' times are to be as without it soon.
-    pub fn has_bound_on_p99(self) -> bool {
-        matches!(self, Scenario::Kill | Scenario::Freeze)
-    }
-
     /// Does it for the `number`th time, and waits until everything is as it was.
     pub async fn perform(self, number: usize, cluster: &mut Cluster, client: &Client, load: &Load) -> Event {
         let began = load.now();
