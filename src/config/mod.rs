@@ -145,7 +145,7 @@ settings! {
     pub struct Limits {
         /// Calls in the whole process.
         in_flight: usize = 1024,
-        /// Calls of one model.
+        /// Calls of one model, where it runs: a gateway bounds all its calls together.
         in_flight_per_model: usize = 512,
         /// Calls that wait for one model.
         queue_calls: usize = 1024,
