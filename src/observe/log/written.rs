@@ -10,7 +10,7 @@ const LINES: usize = 8192;
 
 static LOST: OnceLock<ErrorCounter> = OnceLock::new();
 
-/// Has the lines of the process's log written to `writer` on a thread of its own. What comes while [`LINES`] wait is dropped and
+/// Has the lines of the process's log written to `writer` on a thread of its own. What comes while 8192 wait is dropped and
 /// counted. What waits is written when the guard is dropped, if that takes no more than about a second.
 pub fn aside(writer: impl Write + Send + 'static) -> (NonBlocking, WorkerGuard) {
     let (written, guard) = lines_of(writer);
