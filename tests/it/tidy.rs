@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 /// Modules by level: each may use those of lower levels, and level 0 also itself.
 const LEVELS: [&[&str]; 7] = [
-    &["tensor", "error", "infer", "cost"],
-    &["config", "observe", "pem", "wire"],
+    &["tensor", "error", "infer", "cost", "pem"],
+    &["config", "observe", "wire"],
     &["compute", "discover", "models"],
     &["admit", "balance", "batch"],
     &["accept"],

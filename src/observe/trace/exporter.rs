@@ -3,6 +3,7 @@
 use std::array;
 use std::convert::Infallible;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,10 +12,13 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
 use http_body::Frame;
 use http_body_util::{BodyExt, Full, Limited, StreamBody};
+use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use prost::Message;
+use rustls::crypto::ring;
+use rustls::{ClientConfig, RootCertStore};
 use tokio::time::{sleep, timeout};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic::{Code, Status};
@@ -22,6 +26,7 @@ use tower::ServiceExt;
 
 use super::environment::Protocol;
 use super::export::Export;
+use crate::pem;
 
 const METHOD: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 const OURSELVES: &str = concat!("infergate/", env!("CARGO_PKG_VERSION"));
@@ -77,7 +82,7 @@ pub(super) struct Exporter {
 
 enum To {
     Grpc { channel: Channel, uri: Uri, is_gzipped: bool },
-    Http { client: Box<Client<HttpConnector, Full<Bytes>>>, uri: Uri, is_gzipped: bool },
+    Http { client: Box<Client<HttpsConnector<HttpConnector>, Full<Bytes>>>, uri: Uri, is_gzipped: bool },
 }
 
 /// Why a message was not taken.
@@ -106,12 +111,10 @@ impl Exporter {
             Protocol::Grpc => {
                 To::Grpc { channel: channel(&uri, collector)?, uri: METHOD.parse().expect("a path"), is_gzipped }
             }
-            Protocol::Http if uri.scheme_str() == Some("http") => {
-                let client = Box::new(Client::builder(TokioExecutor::new()).build_http());
-                To::Http { client, uri, is_gzipped }
-            }
             Protocol::Http => {
-                return Err("by \"http/protobuf\" only addresses are served that begin with http://".to_owned());
+                let connector = HttpsConnectorBuilder::new().with_tls_config(client_config(&uri, collector)?);
+                let connector = connector.https_or_http().enable_http1().build();
+                To::Http { client: Box::new(Client::builder(TokioExecutor::new()).build(connector)), uri, is_gzipped }
             }
         };
         Ok(Exporter { to, headers: collector.headers.clone(), timeout: collector.timeout })
@@ -186,6 +189,20 @@ fn tls(collector: &Collector) -> Result<ClientTlsConfig, String> {
             Ok(tls.ca_certificate(Certificate::from_pem(pem)))
         }
     }
+}
+
+/// The same for one that speaks HTTP. The system's authorities are asked for only where they are needed: an image may have
+/// none.
+fn client_config(uri: &Uri, collector: &Collector) -> Result<ClientConfig, String> {
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?;
+    let builder = match &collector.ca {
+        _ if uri.scheme_str() == Some("http") => builder.with_root_certificates(RootCertStore::empty()),
+        Some(path) => builder.with_root_certificates(pem::authorities(path)?),
+        None => builder.with_native_roots().map_err(|error| format!("the system's authorities: {error}"))?,
+    };
+    Ok(builder.with_no_client_auth())
 }
 
 /// A message of gRPC: its prefix, then its bytes.

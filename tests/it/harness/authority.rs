@@ -6,9 +6,9 @@ use std::sync::Arc;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tempfile::TempDir;
-use tokio_rustls::TlsConnector;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 /// For whom certificates are: this machine, by name and by address.
 const NAMES: [&str; 2] = ["localhost", "127.0.0.1"];
@@ -67,6 +67,17 @@ impl Authority {
         };
         config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
         TlsConnector::from(Arc::new(config))
+    }
+}
+
+impl Signed {
+    /// How a server with this certificate takes connections.
+    pub fn acceptor(&self) -> TlsAcceptor {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let key = PrivateKeyDer::from_pem_file(&self.key).unwrap();
+        let config = builder.with_no_client_auth().with_single_cert(vec![certificate(&self.cert)], key).unwrap();
+        TlsAcceptor::from(Arc::new(config))
     }
 }
 

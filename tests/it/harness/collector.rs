@@ -9,8 +9,8 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::trace::v1;
 use prost::Message;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tonic::codec::CompressionEncoding;
@@ -124,6 +124,23 @@ impl Collector {
         collector
     }
 
+    /// One that speaks HTTP within TLS, likewise.
+    pub async fn encrypted_http(signed: &Signed) -> Collector {
+        let acceptor = signed.acceptor();
+        let mut collector = Collector::start(async move |listener, taking| {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                // Who does not know it does not go on.
+                if let Ok(stream) = acceptor.accept(stream).await {
+                    tokio::spawn(over_http(stream, taking.clone()));
+                }
+            }
+        })
+        .await;
+        collector.scheme = "https";
+        collector
+    }
+
     /// One that speaks HTTP.
     pub async fn http() -> Collector {
         Collector::start(async |listener, taking| {
@@ -199,7 +216,7 @@ impl TraceService for Taking {
 }
 
 /// Requests over one connection, as far as exporters make them.
-async fn over_http(mut stream: TcpStream, taking: Taking) {
+async fn over_http(mut stream: impl AsyncRead + AsyncWrite + Unpin, taking: Taking) {
     let mut read = Vec::new();
     loop {
         let head = loop {

@@ -60,24 +60,30 @@ async fn messages_are_compressed_where_that_is_asked_for() {
 #[tokio::test]
 async fn spans_are_sent_within_tls_to_who_is_known_and_to_nobody_else() {
     let authority = Authority::new();
-    let collector = Collector::encrypted(&authority.sign("collector")).await;
-    let start = async |ca| {
-        let to = all_to(&collector);
-        Serving::with([Model::echo()], |config| {
-            to(config);
-            config.tracing.ca = Some(ca);
-        })
-        .await
-    };
-    let stranger = start(Authority::new().certificate()).await;
-    calls(&stranger, 1).await;
-    let counts = stranger.traced().clone();
-    eventually("it is counted", async || dropped(&counts) == 1).await;
-    let known = start(authority.certificate()).await;
-    calls(&known, 1).await;
-    assert_eq!(collector.calls(1).await.roots().len(), 1);
-    stranger.finish().await;
-    known.finish().await;
+    let signed = authority.sign("collector");
+    for (protocol, collector) in [
+        (ExportProtocol::Grpc, Collector::encrypted(&signed).await),
+        (ExportProtocol::Http, Collector::encrypted_http(&signed).await),
+    ] {
+        let start = async |ca| {
+            let to = all_to(&collector);
+            Serving::with([Model::echo()], |config| {
+                to(config);
+                config.tracing.ca = Some(ca);
+                config.tracing.protocol = Some(protocol);
+            })
+            .await
+        };
+        let stranger = start(Authority::new().certificate()).await;
+        calls(&stranger, 1).await;
+        let counts = stranger.traced().clone();
+        eventually("it is counted", async || dropped(&counts) == 1).await;
+        let known = start(authority.certificate()).await;
+        calls(&known, 1).await;
+        assert_eq!(collector.calls(1).await.roots().len(), 1);
+        stranger.finish().await;
+        known.finish().await;
+    }
 }
 
 #[tokio::test]
