@@ -51,11 +51,14 @@ pub fn server_timing(spent: &Spent, version: Option<Version>, at: &str) -> Bytes
     entry(&mut text, ", total;dur=", total);
     if let Some(version) = version {
         text.extend_from_slice(b", version;desc=\"");
-        text.extend_from_slice(version.to_string().as_bytes());
+        digits(&mut text, version.number() as u64, None);
         text.push(b'"');
     }
     text.extend_from_slice(b", at;desc=\"");
-    text.extend(at.bytes().map(|byte| if is_plain(byte) { byte } else { b'?' }));
+    match at.bytes().all(is_plain) {
+        true => text.extend_from_slice(at.as_bytes()),
+        false => text.extend(at.bytes().map(|byte| if is_plain(byte) { byte } else { b'?' })),
+    }
     text.push(b'"');
     Bytes::copy_from_slice(&text[SEPARATOR.len()..])
 }
@@ -65,8 +68,8 @@ fn is_plain(byte: u8) -> bool {
     byte == b' ' || (byte.is_ascii_graphic() && byte != b'"' && byte != b'\\')
 }
 
-/// All stages of a call find room in it.
-type Text = SmallVec<[u8; 256]>;
+/// All stages of a call find room in it, and a name of where it ran.
+type Text = SmallVec<[u8; 384]>;
 
 const SEPARATOR: &str = ", ";
 
@@ -88,13 +91,18 @@ const ENTRIES: [&str; Stage::COUNT + 1] = [
 
 fn entry(text: &mut Text, beginning: &str, micros: u64) {
     text.extend_from_slice(beginning.as_bytes());
-    let (mut digits, mut at, mut left) = ([b'0'; 24], 24, micros);
     // Thousandths, the point, and at least one digit before it.
+    digits(text, micros, Some(3));
+}
+
+/// A number, with a point before so many of its digits.
+fn digits(text: &mut Text, number: u64, point: Option<usize>) {
+    let (mut digits, mut at, mut left) = ([b'0'; 24], 24, number);
     for place in 0.. {
-        if place == 3 {
+        if Some(place) == point {
             at -= 1;
             digits[at] = b'.';
-        } else if place > 3 && left == 0 {
+        } else if left == 0 && place > point.unwrap_or(0) {
             break;
         }
         at -= 1;
