@@ -128,7 +128,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_cannot_be_sent_to_is_refused_when_the_process_starts() {
-        for (endpoint, protocol) in [("https://here:4318", ExportProtocol::Http), ("http://[", ExportProtocol::Grpc)] {
+        for (endpoint, protocol) in [("ftp://here:4318", ExportProtocol::Http), ("http://[", ExportProtocol::Grpc)] {
             let mut config = Config::default();
             config.tracing.endpoint = Some(endpoint.to_owned());
             config.tracing.protocol = Some(protocol);

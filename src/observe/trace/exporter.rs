@@ -111,6 +111,10 @@ impl Exporter {
             Protocol::Grpc => {
                 To::Grpc { channel: channel(&uri, collector)?, uri: METHOD.parse().expect("a path"), is_gzipped }
             }
+            Protocol::Http if !matches!(uri.scheme_str(), Some("http" | "https")) => {
+                let what = "by \"http/protobuf\" only addresses are served that begin with http:// or https://";
+                return Err(what.to_owned());
+            }
             Protocol::Http => {
                 let connector = HttpsConnectorBuilder::new().with_tls_config(client_config(&uri, collector)?);
                 let connector = connector.https_or_http().enable_http1().build();
