@@ -8,12 +8,9 @@ use std::time::Duration;
 use infergate::accept::Tracing;
 use infergate::observe::trace::{self, Protocol, Sampler, Tracer};
 use infergate::wire::trace::Propagators;
-use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
-use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
 use tokio::net::TcpListener;
-use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
-use tonic::{Request, Response, Status};
+
+use crate::taking;
 
 /// A collector that runs until this is dropped.
 pub struct Collector {
@@ -52,22 +49,9 @@ impl Drop for Collector {
     }
 }
 
-struct Taking;
-
-#[tonic::async_trait]
-impl TraceService for Taking {
-    async fn export(
-        &self,
-        _request: Request<ExportTraceServiceRequest>,
-    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
-        Ok(Response::new(ExportTraceServiceResponse::default()))
-    }
-}
-
 /// Is a collector, which prints its address and takes what comes.
 pub async fn be() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port is free");
     println!("{}", listener.local_addr().expect("it is bound"));
-    let server = Server::builder().add_service(TraceServiceServer::new(Taking));
-    server.serve_with_incoming(TcpIncoming::from(listener)).await.expect("it serves");
+    taking::take(listener, Duration::ZERO).await;
 }

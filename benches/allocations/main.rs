@@ -7,6 +7,8 @@
 #![allow(unsafe_code, reason = "an allocator that counts is an allocator")]
 
 mod collector;
+#[path = "../rig/collector.rs"]
+mod taking;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::convert::Infallible;

@@ -12,7 +12,6 @@ use prost::Message;
 use crate::rig::cores::Cores;
 use crate::rig::load::{Target, together};
 use crate::rig::process::Process;
-use crate::sides::until_it_answers;
 
 const MODELS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/models");
 const MODEL: &str = "mlp";
@@ -62,7 +61,7 @@ pub async fn show(cores: Cores, time: Duration) {
         let arguments = ["gateway", "--backend", &worker.address, "--set", &set, "--set", "log.level=warn"];
         let gateway = Process::infergate_on(cores.measured, &arguments).await;
         let target = Target::model_infer(&gateway, message()).await;
-        until_it_answers(&target).await;
+        target.until_it_answers().await;
         let asking = Target::model_infer(&worker, Bytes::new()).await;
         pairs.push(Pair { binding, gateway, worker, target, asking });
     }

@@ -1,7 +1,6 @@
 //! What a call can go through: nothing, the gateway, and others that do the same, each a process on a core of its own.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use bytes::Bytes;
 use tempfile::TempDir;
@@ -63,18 +62,8 @@ async fn gateway(core: Core, worker: &str) -> Process {
     // As many calls of the largest size as are in flight must fit: the others have no such bound.
     let roomy = ["--set", "limits.message_bytes=8GiB", "--set", "log.level=warn"];
     let process = Process::infergate_on(core, &[&["gateway", "--backend", worker][..], &roomy].concat()).await;
-    until_it_answers(&Target::model_infer(&process, crate::message(256)).await).await;
+    Target::model_infer(&process, crate::message(256)).await.until_it_answers().await;
     process
-}
-
-/// A gateway listens before it knows what its worker serves.
-pub async fn until_it_answers(target: &Target) {
-    for _ in 0..100 {
-        if target.attempt().await.is_ok() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
 }
 
 /// A proxy that others make.

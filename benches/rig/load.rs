@@ -58,6 +58,16 @@ impl Target {
         self.answer(0, true).await
     }
 
+    /// Waits until a call is answered: a gateway listens before it knows what its worker serves.
+    pub async fn until_it_answers(&self) {
+        for _ in 0..200 {
+            if self.attempt().await.is_ok() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     async fn answer(&self, caller: usize, keep: bool) -> Result<Bytes, Status> {
         let next = self.next.get();
         self.next.set((next + 1) % self.calls.len());

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each benchmark uses a part")]
 
 pub mod client;
+pub mod collector;
 pub mod cores;
 pub mod floor;
 pub mod load;

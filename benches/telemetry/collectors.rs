@@ -2,16 +2,12 @@
 
 use std::time::Duration;
 
-use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
-use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
-use tonic::transport::server::{Server, TcpIncoming};
-use tonic::{Request, Response, Status};
-
+use crate::rig::collector;
 use crate::rig::cores::Cores;
 use crate::rig::load::{Target, together};
 use crate::rig::process::Process;
 use crate::rig::{Ratio, median};
-use crate::{Effort, message, until_it_answers};
+use crate::{Effort, message};
 
 const IN_FLIGHT: usize = 8;
 
@@ -83,7 +79,7 @@ impl Side {
         let arguments = ["gateway", "--backend", &backend, "--set", &endpoint, "--set", "log.level=error"];
         let gateway = Process::infergate_on(cores.measured, &arguments).await;
         let target = Target::model_infer(&gateway, message(0)).await;
-        until_it_answers(&target).await;
+        target.until_it_answers().await;
         Side { name, gateway, target, _collector: collector }
     }
 
@@ -114,22 +110,5 @@ pub async fn serve(kind: &str) {
         }
     }
     let delay = if kind == "slow-collector" { Duration::from_secs(1) } else { Duration::ZERO };
-    let server = Server::builder().add_service(TraceServiceServer::new(Taking { delay }));
-    server.serve_with_incoming(TcpIncoming::from(listener)).await.expect("it serves");
-}
-
-/// Takes spans, each time after so long.
-struct Taking {
-    delay: Duration,
-}
-
-#[tonic::async_trait]
-impl TraceService for Taking {
-    async fn export(
-        &self,
-        _request: Request<ExportTraceServiceRequest>,
-    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
-        tokio::time::sleep(self.delay).await;
-        Ok(Response::new(ExportTraceServiceResponse::default()))
-    }
+    collector::take(listener, delay).await;
 }

@@ -19,7 +19,6 @@ use infergate::wire::proto::inference::model_infer_request::InferInputTensor;
 use prost::Message;
 
 use rig::cores::Cores;
-use rig::load::Target;
 use rig::stub;
 
 /// Models of the worker.
@@ -74,14 +73,4 @@ fn main() {
         collectors::compare(cores, effort).await;
         scrape::measure(cores, effort).await;
     });
-}
-
-/// A gateway listens before it knows what its worker serves.
-async fn until_it_answers(target: &Target) {
-    for _ in 0..200 {
-        if target.attempt().await.is_ok() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
 }

@@ -9,7 +9,7 @@ use crate::rig::cores::Cores;
 use crate::rig::load::{Target, together};
 use crate::rig::median;
 use crate::rig::process::{Process, page};
-use crate::{Effort, MODELS, message, until_it_answers};
+use crate::{Effort, MODELS, message};
 
 const ENDPOINTS: usize = 100;
 
@@ -22,7 +22,7 @@ pub async fn measure(cores: Cores, effort: Effort) {
     backends.iter().for_each(|backend| arguments.extend(["--backend", backend]));
     let gateway = Process::infergate_on(cores.measured, &arguments).await;
     for model in 0..MODELS {
-        until_it_answers(&Target::model_infer(&gateway, message(model)).await).await;
+        Target::model_infer(&gateway, message(model)).await.until_it_answers().await;
     }
     let target = Target::model_infer(&gateway, message(0)).await;
     let (mut alone, mut beside, mut scrapes) = (Vec::new(), Vec::new(), Scrapes::default());

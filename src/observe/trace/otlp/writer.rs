@@ -1,5 +1,6 @@
 //! Protobuf as it is written: fields, messages within messages, attributes.
 
+use prost::encoding::{encode_varint, encoded_len_varint};
 use smallvec::SmallVec;
 
 /// The value of an attribute.
@@ -65,12 +66,8 @@ impl Writer {
         self.0.extend_from_slice(bytes);
     }
 
-    fn varint(&mut self, mut value: u64) {
-        while value >= 0x80 {
-            self.0.push(value as u8 | 0x80);
-            value >>= 7;
-        }
-        self.0.push(value as u8);
+    fn varint(&mut self, value: u64) {
+        encode_varint(value, &mut self.0);
     }
 
     #[inline(always)]
@@ -148,7 +145,7 @@ impl Writer {
                 self.integer(2, truth.into());
             }
             Value::Integer(integer) => {
-                self.named(number, name, 1 + varint_len(integer as u64));
+                self.named(number, name, 1 + encoded_len_varint(integer as u64));
                 self.integer(3, integer as u64);
             }
             Value::Double(double) => {
@@ -174,15 +171,10 @@ impl Writer {
     }
 }
 
-#[inline]
-fn varint_len(value: u64) -> usize {
-    (70 - (value | 1).leading_zeros() as usize) / 7
-}
-
 /// Of bytes of that length behind their key, which is one byte.
 #[inline]
 fn field_len(len: usize) -> usize {
-    1 + varint_len(len as u64) + len
+    1 + encoded_len_varint(len as u64) + len
 }
 
 /// A text of few digits. The standard library's formatting takes several times as long.
