@@ -269,9 +269,18 @@ fn an_endpoint_that_is_later_than_predicted_gets_no_third_batch_that_is_not_full
 }
 
 #[test]
-fn among_several_gateways_a_seat_has_the_room_that_the_next_run_has() {
+fn among_several_gateways_a_seat_has_the_room_that_the_next_run_has_beside_calls_of_its_own() {
     let endpoint = Endpoint::new(Binding::Late).reported(0, 5, &LoadReport { gateways: 3, ..report(8 + 5) });
-    assert_eq!(endpoint.load.seat(false, endpoint.at(5)).room, 3);
+    let seat = || endpoint.load.seat(false, endpoint.at(5));
+    assert_eq!(seat().room, 8, "what others sent makes it wait, and closes nothing");
+    assert!(seat().free_in > 0.0);
+    let running = endpoint.load.start(8, endpoint.at(5));
+    assert_eq!(seat().room, 8);
+    let next = endpoint.load.start(5, endpoint.at(5));
+    assert_eq!(seat().room, 3);
+    for sent in [running, next] {
+        endpoint.load.end(sent, Outcome::Abandoned, endpoint.at(5));
+    }
 }
 
 #[test]
