@@ -6,7 +6,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use infergate::accept::Tracing;
-use infergate::observe::trace::{self, Protocol, Sampler, Tracer};
+use infergate::observe::otlp::{self, Protocol};
+use infergate::observe::trace::{self, Sampler, Tracer};
 use infergate::wire::trace::Propagators;
 use tokio::net::TcpListener;
 
@@ -35,7 +36,7 @@ impl Collector {
     pub fn tracing(&self, ratio: f64) -> Tracing {
         let sampler = Sampler { ratio, parent_based: true };
         let rules = trace::Rules { sampler, slow: Duration::from_secs(3600), queue: 2048 };
-        let collector = trace::Collector::at(format!("http://{}", self.address), Protocol::Grpc);
+        let collector = otlp::Collector::at(format!("http://{}", self.address), Protocol::Grpc);
         let tracer = Tracer::start(rules, &collector).expect("a good address");
         Tracing { propagators: Propagators::STANDARD, tracer, ..Tracing::passing() }
     }

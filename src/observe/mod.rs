@@ -7,6 +7,8 @@ mod ledger;
 /// What is logged while the process runs.
 pub mod log;
 mod metrics;
+/// What collectors of OpenTelemetry are told by.
+pub mod otlp;
 mod process;
 mod statistics;
 /// Distributed traces.

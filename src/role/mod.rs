@@ -1,6 +1,7 @@
 //! The assemblies: each role's stages, written outside-in, the way a call meets them. Nothing else knows of all of them.
 
 mod batching;
+mod collector;
 mod gateway;
 mod loader;
 mod ports;

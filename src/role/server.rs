@@ -6,6 +6,7 @@ use std::sync::Arc;
 use thiserror::Error;
 use tokio::sync::watch;
 
+use super::collector::Service;
 use super::ports::{Addresses, Bound, Ports};
 use super::tracing::{FLUSH, tracing};
 use super::{Engines, ModelService, Parts, Process, serve, served};
@@ -89,7 +90,8 @@ impl Server {
         let repository = Repository::open(models)?;
         let bound = Bound::bind(process).await?;
         let addresses = bound.addresses;
-        let tracing = tracing(config, if config.load_report { "infergate-worker" } else { "infergate" })?;
+        let service = Service::called(if config.load_report { "infergate-worker" } else { "infergate" });
+        let tracing = tracing(config, service)?;
         let tracer = tracing.tracer.clone();
         let Parts { front, catalog, readiness, ledger, metrics, leaving } =
             serve(process, repository, engines, tracing);

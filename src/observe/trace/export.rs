@@ -4,7 +4,6 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -13,18 +12,13 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::counts::{Counts, Dropped};
 use super::otlp::Spans;
 use super::spans::{Anchor, Ended, draw};
+use crate::observe::otlp::Export;
 
 /// Calls whose spans go out in one message at most.
 const MOST: usize = 128;
 
 /// How long a call waits for others to go out with, since a message costs something whatever is in it.
 const GATHER: Duration = Duration::from_secs(1);
-
-/// Whoever takes messages of spans.
-pub(super) trait Export: Send {
-    /// Takes the spans of this process.
-    fn export(&self, message: Bytes) -> impl Future<Output = Result<(), String>> + Send;
-}
 
 /// A call that is kept: it counts as dropped unless it is exported.
 struct Waiting {

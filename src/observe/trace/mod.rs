@@ -1,4 +1,4 @@
-//! Distributed traces: which calls are kept, and their spans on the way to a collector. The only home of OpenTelemetry's protocol.
+//! Distributed traces: which calls are kept, and their spans on the way to a collector.
 //!
 //! A call is noted down while it is under way (`infer::Notes`), which costs a few stores; whether it is kept is decided for good
 //! when it is over, and only then spans are made of the notes, on a task that no call waits for. Where there is no collector
@@ -7,7 +7,6 @@
 mod counts;
 mod environment;
 mod export;
-mod exporter;
 mod names;
 mod otlp;
 mod pace;
@@ -20,8 +19,7 @@ use std::time::{Duration, Instant};
 use prometheus_client::collector::Collector as Collects;
 
 pub use counts::{Counts, Dropped};
-pub use environment::{Environment, PREFIX, Protocol, SERVICE_NAME};
-pub use exporter::Collector;
+pub use environment::Environment;
 pub use pace::Pace;
 pub use sampler::{Caller, Sampler};
 pub use spans::Status;
@@ -29,8 +27,8 @@ pub use spans::Status;
 use crate::error::{Blame, Error, Kind};
 use crate::infer::{Timeline, Trace, TraceContext};
 use crate::observe::Allowance;
+use crate::observe::otlp::{Collector, Exporter, Signal};
 use export::Queue;
-use exporter::Exporter;
 use pace::Paced;
 use sampler::{Decision, KEPT_LATE};
 use spans::{Ended, Kept};
@@ -64,7 +62,7 @@ impl Tracer {
     /// # Errors
     /// What is wrong with the settings of the collector.
     pub fn start(rules: Rules, collector: &Collector) -> Result<Tracer, String> {
-        let queue = Queue::start(Exporter::to(collector)?, collector.resource.clone(), rules.queue);
+        let queue = Queue::start(Exporter::to(collector, Signal::Traces)?, collector.resource.clone(), rules.queue);
         let paced = Paced::new(Pace::of(&rules));
         Ok(Tracer(Some(Arc::new(Inner { rules, paced, late: Allowance::new(KEPT_LATE, Instant::now()), queue }))))
     }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
+use super::collector::Service;
 use super::ports::{Addresses, Bound, Ports};
 use super::server::StartError;
 use super::tracing::{FLUSH, tracing};
@@ -90,7 +91,7 @@ impl Gateway {
         let stages: Stages = Limit::new(in_flight, Deadline::new(Balanced::new(roster.clone())));
         let (ledger, phases) = (Arc::new(Ledger::default()), Phases::default());
         let readiness = Readiness { directory: RosterDirectory::new(roster.clone()), phases: phases.clone() };
-        let tracing = tracing(config, "infergate-gateway")?;
+        let tracing = tracing(config, Service::called("infergate-gateway"))?;
         let (tracer, measures) = (tracing.tracer.clone(), measures(config));
         let metrics = told(config, statistics, &ledger, measures.as_ref(), &tracing).with(fleet);
         let metrics = Arc::new(metrics.with(phases.metrics()));

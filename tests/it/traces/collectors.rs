@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use infergate::config::{Config, ExportProtocol};
 use infergate::infer::{Forms, Notes, Timeline, Trace};
-use infergate::observe::trace::{self, Dropped, Protocol, Rules, Sampler, Status, Tracer};
+use infergate::observe::otlp::{self, Protocol};
+use infergate::observe::trace::{Dropped, Rules, Sampler, Status, Tracer};
 use tokio::net::TcpListener;
 use tonic::Code;
 
@@ -40,10 +41,10 @@ async fn spans_are_sent_over_http_as_well() {
 async fn messages_are_compressed_where_that_is_asked_for() {
     let collector = Collector::grpc().await;
     let rules = Rules { sampler: Sampler { ratio: 1.0, parent_based: true }, slow: Duration::MAX, queue: 100 };
-    let to = trace::Collector {
+    let to = otlp::Collector {
         is_gzipped: true,
         resource: vec![("service.name".to_owned(), "zipped".to_owned())],
-        ..trace::Collector::at(collector.endpoint().unwrap(), Protocol::Grpc)
+        ..otlp::Collector::at(collector.endpoint().unwrap(), Protocol::Grpc)
     };
     let tracer = Tracer::start(rules, &to).unwrap();
     let context = tracer.begin(None).unwrap();

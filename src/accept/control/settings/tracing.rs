@@ -99,7 +99,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::observe::trace::{Collector, Protocol, Rules, Sampler};
+    use crate::observe::otlp::{Collector, Protocol};
+    use crate::observe::trace::{Rules, Sampler};
 
     fn tracer() -> Tracer {
         let collector = Collector::at("http://127.0.0.1:1", Protocol::Grpc);

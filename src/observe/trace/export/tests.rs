@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
+use bytes::Bytes;
+
 use super::*;
 use crate::infer::{Forms, Notes, Timeline, Trace, TraceContext};
 use crate::observe::trace::spans::{Kept, Status};

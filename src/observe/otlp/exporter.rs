@@ -1,4 +1,4 @@
-//! The exporter of spans: messages of OTLP by gRPC or HTTP, tried again as the protocol asks.
+//! The exporter: messages of OTLP by gRPC or HTTP, tried again as the protocol asks.
 
 use std::array;
 use std::convert::Infallible;
@@ -24,11 +24,9 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic::{Code, Status};
 use tower::ServiceExt;
 
-use super::environment::Protocol;
-use super::export::Export;
+use super::{Protocol, Signal};
 use crate::pem;
 
-const METHOD: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 const OURSELVES: &str = concat!("infergate/", env!("CARGO_PKG_VERSION"));
 
 /// Bytes before a message of gRPC, and those of an answer that are read.
@@ -39,14 +37,14 @@ const MOST_ANSWER: usize = 64 * 1024;
 const RETRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Where spans go, and how.
+/// Where messages go, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Collector {
     /// Its address; by HTTP with its path.
     pub endpoint: String,
     /// The authorities that its certificate must come from, a PEM file; without one, those of the system.
     pub ca: Option<PathBuf>,
-    /// How they are sent.
+    /// How messages are sent.
     pub protocol: Protocol,
     /// What is said with each message.
     pub headers: HeaderMap,
@@ -73,8 +71,14 @@ impl Collector {
     }
 }
 
+/// Whoever takes messages.
+pub(in crate::observe) trait Export: Send {
+    /// Takes what is told of this process, or says why not.
+    fn export(&self, message: Bytes) -> impl Future<Output = Result<(), String>> + Send;
+}
+
 /// A collector that connects when there is something to send.
-pub(super) struct Exporter {
+pub(in crate::observe) struct Exporter {
     to: To,
     headers: HeaderMap,
     timeout: Duration,
@@ -100,16 +104,17 @@ impl Refused {
 }
 
 impl Exporter {
-    /// An exporter to there. Runs on the runtime that it is called in.
+    /// An exporter of that signal to there. Runs on the runtime that it is called in.
     ///
     /// # Errors
     /// What is wrong with the settings.
-    pub(super) fn to(collector: &Collector) -> Result<Exporter, String> {
+    pub(in crate::observe) fn to(collector: &Collector, signal: Signal) -> Result<Exporter, String> {
         let uri: Uri = collector.endpoint.parse().map_err(|error| format!("{error}"))?;
         let is_gzipped = collector.is_gzipped;
         let to = match collector.protocol {
             Protocol::Grpc => {
-                To::Grpc { channel: channel(&uri, collector)?, uri: METHOD.parse().expect("a path"), is_gzipped }
+                let method = signal.method().parse().expect("a path");
+                To::Grpc { channel: channel(&uri, collector)?, uri: method, is_gzipped }
             }
             Protocol::Http if !matches!(uri.scheme_str(), Some("http" | "https")) => {
                 let what = "by \"http/protobuf\" only addresses are served that begin with http:// or https://";
@@ -220,7 +225,7 @@ fn framed(message: Bytes, is_gzipped: bool) -> Framed {
     StreamBody::new(iter(frames))
 }
 
-/// An `ExportTraceServiceResponse`.
+/// An `ExportTraceServiceResponse`, or one of metrics, which is the same.
 #[derive(Clone, PartialEq, prost::Message)]
 struct Taken {
     #[prost(message, tag = "1")]
@@ -251,7 +256,7 @@ async fn grpc_status(answer: http::Response<tonic::body::Body>) -> Result<(), Re
     let answer = body.to_bytes();
     let taken = answer.get(PREFIX..).and_then(|message| Taken::decode(message).ok()).unwrap_or_default();
     if let Some(partly) = taken.partly.filter(|partly| *partly != Partly::default()) {
-        tracing::warn!(rejected = partly.rejected, why = partly.why, "a collector has not taken all spans");
+        tracing::warn!(rejected = partly.rejected, why = partly.why, "a collector has not taken all that it was told");
     }
     Ok(())
 }
