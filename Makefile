@@ -73,11 +73,11 @@ audit: ## licences and sources of the dependencies
 
 bench: $(LIBRARY) ## what a call costs and what batching is worth, against floors
 	$(CARGO) bench --bench journey --bench batching --bench queue --bench allocations --bench gateway --bench telemetry \
-		--bench endpoints --bench pick --bench balance
+		--bench endpoints --bench pick --bench stripes --bench balance
 
 bench-short: $(LIBRARY) ## the same in seconds, to see that it runs
 	$(CARGO) bench --bench journey --bench batching --bench queue --bench gateway --bench telemetry --bench endpoints \
-		--bench pick --bench balance -- --short
+		--bench pick --bench stripes --bench balance -- --short
 	$(CARGO) bench --bench allocations
 
 instructions: ## instructions by call, by pick and by plan, against bounds (needs valgrind)

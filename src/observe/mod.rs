@@ -1,7 +1,10 @@
 //! What happened: numbers beside the path of a call. Nothing here changes what a call gets.
 
 mod allowance;
+mod batches;
 mod calls;
+mod exponential;
+mod families;
 mod gauges;
 mod ledger;
 /// What is logged while the process runs.
@@ -19,5 +22,5 @@ pub use allowance::Allowance;
 pub use calls::{CallTable, Measured};
 pub use gauges::QueueGauges;
 pub use ledger::{Entry, Ledger, Totals};
-pub use metrics::{MEDIA_TYPE, Metrics};
+pub use metrics::{Metrics, PROTOBUF, TEXT};
 pub use statistics::{BatchTotals, Counted, ModelTotals, Statistics, StatisticsTable, Total};

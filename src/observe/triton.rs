@@ -8,7 +8,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::MetricType;
 
-use super::metrics::text;
+use super::batches::text;
 use super::statistics::{ModelTotals, StatisticsTable, Total};
 
 /// Tells statistics as Triton does: labels `model` and `version`, times in microseconds since the start.

@@ -150,9 +150,20 @@ def test_grafana_knows_how_often_is_scraped_and_where_traces_are():
     assert seconds(told["timeInterval"]) == seconds(scrape)
     [leads] = told["exemplarTraceIdDestinations"]
     assert sources[leads["datasourceUid"]]["type"] == "jaeger" and leads["name"] == "trace_id"
-    assert "--enable-feature=exemplar-storage" in services()["prometheus"]["command"]
+    assert "exemplar-storage" in features()
     shown = [target for dashboard in dashboards() for panel in panels(dashboard) for target in panel["targets"]]
     assert any(target.get("exemplar") for target in shown)
+
+
+def features():
+    """What Prometheus is started with beyond what every one does."""
+    named = [word.split("=", 1)[1] for word in services()["prometheus"]["command"] if word.startswith("--enable-feature")]
+    return {feature for names in named for feature in names.split(",")}
+
+
+def test_native_histograms_do_not_cost_dashboards_the_classic_ones():
+    ours = [job for job in scraped() if job["job_name"].startswith("infergate-")]
+    assert "native-histograms" not in features() or all(job["always_scrape_classic_histograms"] for job in ours)
 
 
 def test_jobs_are_called_alike_wherever_metrics_are_collected():

@@ -64,8 +64,8 @@ def running(command, log):
 class Cluster:
     """A gateway in front of two workers that it finds by name, for as long as `held` is."""
 
-    def __init__(self, folder, held):
-        self.held, self.folder, self.callers = held, folder, []
+    def __init__(self, folder, held, settings=()):
+        self.held, self.folder, self.callers, self.settings = held, folder, [], settings
         models = folder / "models"
         shutil.copytree(PROJECT / "examples/models", models)
         shutil.copytree(PROJECT / "tests/fixtures/models/slow", models / "slow")
@@ -75,7 +75,7 @@ class Cluster:
         eventually(self.unknown)
 
     def start(self, role, arguments, name, settings=()):
-        process = Process(role, arguments, self.folder / f"{name}.log", [*TRACED, *settings])
+        process = Process(role, arguments, self.folder / f"{name}.log", [*TRACED, *self.settings, *settings])
         self.held.callback(process.stop)
         return process
 
@@ -108,10 +108,11 @@ class Cluster:
 class Prometheus:
     """Scrapes every second what local.yaml has, at the addresses where a cluster's processes are."""
 
-    def __init__(self, cluster, folder, held):
+    def __init__(self, cluster, folder, held, features=("exemplar-storage",)):
         (folder / "prometheus.yaml").write_text(yaml.safe_dump(self.configured(cluster.by_job())))
         self.log = folder / "prometheus.log"
-        command = ["prometheus", f"--config.file={folder / 'prometheus.yaml'}", "--enable-feature=exemplar-storage"]
+        command = ["prometheus", f"--config.file={folder / 'prometheus.yaml'}"]
+        command += [f"--enable-feature={','.join(features)}"]
         command += [f"--storage.tsdb.path={folder / 'data'}", "--web.listen-address=127.0.0.1:0"]
         held.enter_context(running(command, self.log))
         eventually(self.unready)

@@ -7,9 +7,9 @@ use http::{Method, Request, StatusCode};
 use http_body::Body;
 
 use super::page::{Answer, Shown, aside, json, only, plain, typed, wants_json};
-use super::{log, profile, ready};
+use super::{form, log, profile, ready};
 use crate::accept::control::{Directory, Readiness};
-use crate::observe::{MEDIA_TYPE, Metrics};
+use crate::observe::{Metrics, PROTOBUF, TEXT};
 
 /// What every process tells, and what that is.
 const PATHS: [(&str, &str); 6] = [
@@ -45,8 +45,12 @@ impl<D: Directory> Answers<D> {
             "/livez" => plain(StatusCode::OK, "live\n"),
             "/readyz" => ready::ready(&self.readiness, &self.shown.concerns, &asked).await,
             "/metrics" => {
-                let metrics = self.metrics.clone();
-                aside(move || typed(MEDIA_TYPE, metrics.text())).await
+                let (metrics, wants_protobuf) = (self.metrics.clone(), form::wants_protobuf(&asked.headers));
+                aside(move || match wants_protobuf {
+                    true => typed(PROTOBUF, metrics.protobuf()),
+                    false => typed(TEXT, metrics.text()),
+                })
+                .await
             }
             "/profile" => profile::profile(&asked).await,
             "/config" => self.settings(&asked),

@@ -4,6 +4,7 @@
 mod answers;
 #[cfg(target_os = "linux")]
 mod flame;
+mod form;
 mod log;
 mod page;
 mod profile;

@@ -98,6 +98,23 @@ async fn who_asks_for_what_is_not_there_is_told_what_is() {
 }
 
 #[tokio::test]
+async fn numbers_are_told_as_text_unless_somebody_asks_for_protobuf() {
+    let answers = answers(&readiness(&Hearsay::default()), Shown::default());
+    let told = async |accept: Option<&str>| {
+        let mut request = Request::builder().uri("/metrics");
+        request = accept.into_iter().fold(request, |request, accept| request.header("accept", accept));
+        let response = answers.to(request.body(Full::<Bytes>::default()).unwrap(), false).await;
+        let media_type = response.headers()["content-type"].to_str().unwrap().to_owned();
+        (media_type, response.into_body().collect().await.unwrap().to_bytes())
+    };
+    let (media_type, text) = told(None).await;
+    assert!(media_type.starts_with("application/openmetrics-text;") && text.ends_with(b"# EOF\n"));
+    let protobuf = "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited";
+    let (media_type, page) = told(Some(&format!("{protobuf},text/plain;q=0.5"))).await;
+    assert!(media_type == protobuf && !page.ends_with(b"# EOF\n"), "{media_type}");
+}
+
+#[tokio::test]
 async fn the_settings_are_told_as_toml_and_as_json() {
     let effective = Effective::from(crate::config::Config::default());
     let settings = Some((effective.toml(), effective.json()));

@@ -1,73 +1,46 @@
-//! A histogram of durations: fixed bounds, and nothing but additions to atomics.
+//! A histogram of durations: nothing but additions to atomics, in cells that serve both of its views.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// Upper bounds in nanoseconds: three to a decade, from 10 us to 60 s.
-pub(super) const BOUNDS: [u64; 21] = {
-    let mut bounds = [0; 21];
-    let mut at = 0;
-    let mut decade = 10_000;
-    while at < 18 {
-        bounds[at] = decade;
-        bounds[at + 1] = 2 * decade;
-        bounds[at + 2] = 5 * decade;
-        decade *= 10;
-        at += 3;
-    }
-    bounds[18] = 10_000_000_000;
-    bounds[19] = 20_000_000_000;
-    bounds[20] = 60_000_000_000;
-    bounds
-};
-
-/// One for each bound, and one for what is over the last.
-pub(super) const BUCKETS: usize = BOUNDS.len() + 1;
-
-/// The bucket of the shortest duration that has so many bits.
-const FIRST: [u8; u64::BITS as usize + 1] = {
-    let mut first = [0; u64::BITS as usize + 1];
-    let mut bits = 1;
-    while bits < first.len() {
-        let mut bucket = first[bits - 1];
-        while (bucket as usize) < BOUNDS.len() && BOUNDS[bucket as usize] < 1 << (bits - 1) {
-            bucket += 1;
-        }
-        first[bits] = bucket;
-        bits += 1;
-    }
-    first
-};
-
-/// The bucket of a duration. Bounds lie so far apart that among durations of as many bits there is one at most.
-pub(super) fn bucket(nanos: u64) -> usize {
-    let first = usize::from(FIRST[(u64::BITS - nanos.leading_zeros()) as usize]);
-    first + usize::from(BOUNDS.get(first).is_some_and(|bound| *bound < nanos))
-}
+use super::cells::{self, BUCKETS, CELLS, cell};
+use crate::observe::exponential::Exponential;
 
 /// Durations that are counted.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Histogram {
-    counts: [AtomicU64; BUCKETS],
+    cells: [AtomicU64; CELLS],
     nanos: AtomicU64,
+}
+
+impl Default for Histogram {
+    fn default() -> Self {
+        Histogram { cells: [const { AtomicU64::new(0) }; CELLS], nanos: AtomicU64::new(0) }
+    }
 }
 
 impl Histogram {
     pub(super) fn add(&self, nanos: u64) {
-        self.counts[bucket(nanos)].fetch_add(1, Relaxed);
+        self.cells[cell(nanos)].fetch_add(1, Relaxed);
         self.nanos.fetch_add(nanos, Relaxed);
     }
 }
 
 /// What several histograms have counted.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Counted {
-    pub(super) counts: [u64; BUCKETS],
+    cells: [u64; CELLS],
     pub(super) nanos: u64,
+}
+
+impl Default for Counted {
+    fn default() -> Self {
+        Counted { cells: [0; CELLS], nanos: 0 }
+    }
 }
 
 impl Counted {
     pub(super) fn include(&mut self, histogram: &Histogram) {
-        for (sum, count) in self.counts.iter_mut().zip(&histogram.counts) {
+        for (sum, count) in self.cells.iter_mut().zip(&histogram.cells) {
             *sum += count.load(Relaxed);
         }
         self.nanos += histogram.nanos.load(Relaxed);
@@ -75,13 +48,24 @@ impl Counted {
 
     /// Adds what was counted elsewhere.
     pub(super) fn join(&mut self, other: &Counted) {
-        self.counts.iter_mut().zip(&other.counts).for_each(|(sum, count)| *sum += count);
+        self.cells.iter_mut().zip(&other.cells).for_each(|(sum, count)| *sum += count);
         self.nanos += other.nanos;
     }
 
     /// How many durations.
     pub(super) fn count(&self) -> u64 {
-        self.counts.iter().sum()
+        self.cells.iter().sum()
+    }
+
+    /// By the classic bounds.
+    pub(super) fn classic(&self) -> [u64; BUCKETS] {
+        cells::classic(&self.cells)
+    }
+
+    /// By powers of two, in seconds.
+    pub(super) fn exponential(&self) -> Exponential {
+        let (zero, buckets) = cells::exponential(&self.cells);
+        Exponential { zero_threshold: cells::zero_threshold(), zero, buckets }
     }
 }
 
@@ -90,19 +74,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bound_belongs_to_its_own_bucket_and_what_is_over_the_last_to_none() {
-        assert!(BOUNDS.is_sorted());
-        for nanos in BOUNDS.into_iter().chain((0..u64::BITS).map(|bit| 1 << bit)) {
-            for nanos in [nanos - 1, nanos, nanos + 1] {
-                assert_eq!(bucket(nanos), BOUNDS.partition_point(|bound| *bound < nanos), "{nanos}");
-            }
-        }
-        assert_eq!((bucket(0), bucket(10_000), bucket(10_001), bucket(20_000)), (0, 0, 1, 1));
-        assert_eq!((bucket(60_000_000_000), bucket(u64::MAX)), (BOUNDS.len() - 1, BOUNDS.len()));
+    fn what_is_added_is_in_both_views() {
         let histogram = Histogram::default();
         [3, 30_000, 30_001].into_iter().for_each(|nanos| histogram.add(nanos));
         let mut counted = Counted::default();
         counted.include(&histogram);
-        assert_eq!((counted.count(), counted.counts[0], counted.counts[2], counted.nanos), (3, 1, 2, 60_004));
+        let classic = counted.classic();
+        assert_eq!((counted.count(), classic[0], classic[2], counted.nanos), (3, 1, 2, 60_004));
+        let Exponential { zero, buckets, .. } = counted.exponential();
+        assert_eq!((zero, buckets), (1, vec![(-60, 2)]));
     }
 }

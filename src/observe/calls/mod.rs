@@ -1,10 +1,13 @@
 //! Calls by their end and by where their time went, for each model version that took any. What a call pays is one look
 //! into a table that is exchanged and never locked, and a few additions.
 
+mod cells;
+mod families;
 mod histogram;
 mod series;
 mod tensorflow;
 mod text;
+mod told;
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -15,7 +18,7 @@ use smallvec::SmallVec;
 
 use crate::error::Kind;
 use crate::infer::{ModelName, Spent, Timeline, Version};
-use series::Series;
+use series::{Series, Sets};
 
 /// Model versions that are told apart at one time. What comes beyond is told as one.
 const MOST: usize = 1024;
@@ -37,13 +40,23 @@ pub struct CallTable {
     /// Names of codes, which are the wire's.
     code: fn(Kind) -> &'static str,
     growing: Mutex<()>,
+    sets: Sets,
 }
 
 impl CallTable {
     /// No call has ended yet. `code` names what callers are told of a failure.
     pub fn new(code: fn(Kind) -> &'static str) -> CallTable {
-        let (known, others) = (ArcSwap::default(), Series::default());
-        CallTable { known, others, began: Instant::now(), code, growing: Mutex::new(()) }
+        CallTable::of(code, Sets::Striped)
+    }
+
+    /// The same with one set of numbers for all threads, to see what several are worth.
+    pub fn unstriped(code: fn(Kind) -> &'static str) -> CallTable {
+        CallTable::of(code, Sets::One)
+    }
+
+    fn of(code: fn(Kind) -> &'static str, sets: Sets) -> CallTable {
+        let (known, others) = (ArcSwap::default(), Series::of(sets));
+        CallTable { known, others, began: Instant::now(), code, growing: Mutex::new(()), sets }
     }
 
     /// Measures a call to its end.
@@ -51,7 +64,15 @@ impl CallTable {
         Measured(Some((self.clone(), timeline.clone())))
     }
 
-    fn ended(&self, timeline: &Timeline, now: Instant, spent: &Spent, failure: Option<Kind>, exported: Option<u128>) {
+    /// A call has ended so at `now`, after its time was spent so, and its trace is exported under that id.
+    pub fn ended(
+        &self,
+        timeline: &Timeline,
+        now: Instant,
+        spent: &Spent,
+        failure: Option<Kind>,
+        exported: Option<u128>,
+    ) {
         let second = now.saturating_duration_since(self.began).as_secs();
         let add = |series: &Series| {
             series.add(failure, spent, second);
@@ -80,7 +101,7 @@ impl CallTable {
         if known.values().map(SmallVec::len).sum::<usize>() >= MOST && !forget_one(&mut known, second) {
             return None;
         }
-        let series = Arc::<Series>::default();
+        let series = Arc::new(Series::of(self.sets));
         known.entry(model.clone()).or_default().push((version, series.clone()));
         self.known.store(Arc::new(known));
         Some(series)
@@ -94,7 +115,7 @@ fn find<'a>(known: &'a Known, model: &ModelName, version: Option<Version>) -> Op
 /// Forgets the version that was not called for longest, if that is long enough.
 fn forget_one(known: &mut Known, second: u64) -> bool {
     let all = known.iter().flat_map(|(model, versions)| versions.iter().map(move |entry| (model, entry)));
-    let quietest = all.map(|(model, (version, series))| (series.sums().last, model.clone(), *version)).min();
+    let quietest = all.map(|(model, (version, series))| (series.last(), model.clone(), *version)).min();
     let is_quiet = |(last, ..): &(u64, ModelName, Option<Version>)| last + QUIET.as_secs() < second;
     let Some((_, model, version)) = quietest.filter(is_quiet) else { return false };
     if let Some(versions) = known.get_mut(&model) {

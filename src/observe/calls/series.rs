@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, OnceLock};
 use std::time::SystemTime;
 
-use super::histogram::{Counted, Histogram, bucket};
+use super::cells::bucket;
+use super::histogram::{Counted, Histogram};
 use crate::error::Kind;
 use crate::infer::{Spent, Stage};
 
@@ -19,6 +20,13 @@ pub(super) const ENDS: usize = 1 + Kind::ALL.len();
 
 /// Threads share so many sets of numbers, lest they wait for one another's caches.
 const STRIPES: usize = 8;
+
+/// How many sets a series may make.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sets {
+    One = 1,
+    Striped = STRIPES as isize,
+}
 
 /// What one end of a call is counted as.
 pub(super) fn end_of(failure: Option<Kind>) -> usize {
@@ -34,6 +42,10 @@ struct Stripe {
     last: AtomicU64,
 }
 
+/// What a set takes in memory.
+#[cfg(test)]
+pub(super) const SET_BYTES: usize = size_of::<Stripe>();
+
 /// A call that was as long, and whose trace can be looked at.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Example {
@@ -43,12 +55,14 @@ pub(super) struct Example {
 }
 
 /// The numbers of one model version.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Series {
     /// Made with the first call of a thread that has it.
     stripes: [OnceLock<Box<Stripe>>; STRIPES],
     /// By what is timed and bucket.
     examples: Mutex<BTreeMap<(usize, usize), Example>>,
+    since: SystemTime,
+    sets: Sets,
 }
 
 /// All of them now.
@@ -56,13 +70,22 @@ pub(super) struct Series {
 pub(super) struct Sums {
     pub(super) ends: [u64; ENDS],
     pub(super) times: [Counted; TIMES],
-    pub(super) last: u64,
 }
 
 impl Series {
+    /// No call has ended yet.
+    pub(super) fn of(sets: Sets) -> Series {
+        Series { stripes: Default::default(), examples: Mutex::default(), since: SystemTime::now(), sets }
+    }
+
+    /// Since when calls are counted.
+    pub(super) fn since(&self) -> SystemTime {
+        self.since
+    }
+
     /// A call has ended, so many seconds after the table was made.
     pub(super) fn add(&self, failure: Option<Kind>, spent: &Spent, second: u64) {
-        let stripe = self.stripes[stripe()].get_or_init(Box::default);
+        let stripe = self.stripes[stripe() & (self.sets as usize - 1)].get_or_init(Box::default);
         stripe.ends[end_of(failure)].fetch_add(1, Relaxed);
         each(spent, |time, nanos| stripe.times[time].add(nanos));
         stripe.last.store(second, Relaxed);
@@ -85,9 +108,14 @@ impl Series {
             for (sum, time) in sums.times.iter_mut().zip(&stripe.times) {
                 sum.include(time);
             }
-            sums.last = sums.last.max(stripe.last.load(Relaxed));
         }
         sums
+    }
+
+    /// When the last call ended, in seconds since the table was made.
+    pub(super) fn last(&self) -> u64 {
+        let made = self.stripes.iter().filter_map(OnceLock::get);
+        made.map(|stripe| stripe.last.load(Relaxed)).max().unwrap_or_default()
     }
 
     pub(super) fn examples(&self) -> BTreeMap<(usize, usize), Example> {

@@ -1,9 +1,11 @@
 //! What the counts of calls promise.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::*;
 use crate::infer::Stage;
+use crate::observe::exponential::SCHEMA;
+use crate::observe::families::{Metric, delimited, label};
 
 fn code(kind: Kind) -> &'static str {
     if kind == Kind::Late { "DEADLINE_EXCEEDED" } else { "UNAVAILABLE" }
@@ -62,6 +64,33 @@ fn calls_are_told_by_model_code_and_stage_with_the_trace_of_one_that_is_exported
     let queue = text.lines().find(|line| line.contains("stage=\"queue\"") && line.contains("trace_id")).unwrap();
     assert!(queue.contains("le=\"0.02\"") && queue.contains(&trace.replace("1 #", "4 #")), "{queue}");
     assert!(!text.contains("stage=\"merge\""), "{text}");
+}
+
+#[test]
+fn as_data_a_histogram_has_both_of_its_views_with_exemplars_and_since_when_it_counts() {
+    let table = table();
+    let before = SystemTime::now();
+    table.measure(&taken("m", 3)).end(Instant::now(), None, Some(0xabc));
+    table.measure(&taken("m", 3)).end(Instant::now(), None, None);
+    let families = table.families();
+    assert_eq!(families[0].metric[0].counter.as_ref().unwrap().value, 2.0);
+    let stages = &families[2];
+    assert_eq!((&*stages.name, &*stages.unit), ("inference_stage_duration_seconds", "seconds"));
+    let is_queue = |metric: &&Metric| metric.label.contains(&label("stage", "queue"));
+    let queue = stages.metric.iter().find(is_queue).unwrap().histogram.as_ref().unwrap();
+    assert_eq!((queue.sample_count, queue.sample_sum, queue.schema), (2, 0.03, SCHEMA));
+    // 15 ms lie between 2^-6.25 and 2^-6 s.
+    let spans: Vec<_> = queue.positive_span.iter().map(|span| (span.offset, span.length)).collect();
+    assert_eq!((spans, &*queue.positive_delta, queue.zero_count), (vec![(-24, 1)], &[2][..], 0));
+    let bounds: Vec<_> = queue.bucket.iter().map(|bucket| (bucket.upper_bound, bucket.cumulative_count)).collect();
+    assert!(bounds.contains(&(0.005, 0)) && bounds.contains(&(0.02, 2)), "{bounds:?}");
+    assert_eq!(bounds.last(), Some(&(f64::INFINITY, 2)));
+    assert_eq!(queue.exemplars[0].value, 0.015);
+    assert!(queue.exemplars[0].timestamp.is_some());
+    assert_eq!(queue.bucket.iter().filter(|bucket| bucket.exemplar.is_some()).count(), 1);
+    let since = queue.start_timestamp.unwrap();
+    let before = before.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs() as i64;
+    assert!((before..before + 60).contains(&since.seconds), "{since:?}");
 }
 
 #[test]
@@ -137,4 +166,8 @@ fn two_hundred_models_with_every_stage_fit_into_five_megabytes() {
     }
     let length = text(&table).len();
     assert!(length < 5_000_000, "{length}");
+    let length = delimited(&table.families()).len();
+    assert!(length < 2_000_000, "{length}");
+    // By the thread that has counted, of each model.
+    assert!(series::SET_BYTES < 16_000, "{}", series::SET_BYTES);
 }
