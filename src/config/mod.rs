@@ -75,7 +75,7 @@ settings! {
         compute: Compute,
         /// The log, on standard error.
         log: Log,
-        /// What is told at /metrics.
+        /// What is told at /metrics, and pushed where there is a collector for it.
         metrics: Metrics,
         /// Distributed traces. They are on where there is a collector.
         tracing: Tracing,
@@ -245,12 +245,20 @@ settings! {
 }
 
 settings! {
-    /// What is told at /metrics.
+    /// What is told at /metrics, and pushed where there is a collector for it.
     pub struct Metrics {
         /// Whether calls are counted by their ends, and timed by stage, for each model.
         calls: bool = true,
         /// Servers by whose names the same is told as well: "triton", "tensorflow-serving".
         compatible: List = List::default(),
+        /// The collector of OTLP that they are pushed to. Without it, what OTEL_EXPORTER_OTLP_METRICS_ENDPOINT names, or with OTEL_METRICS_EXPORTER=otlp what OTEL_EXPORTER_OTLP_ENDPOINT does; without either, nothing is pushed.
+        endpoint: Option<String> = None => "\"http://collector:4317\"",
+        /// The authorities that the collector's certificate must come from, a PEM file. Without it, what OTEL_EXPORTER_OTLP_METRICS_CERTIFICATE or OTEL_EXPORTER_OTLP_CERTIFICATE names, else those of the system.
+        ca: Option<PathBuf> = None => "\"tls/collector.crt\"",
+        /// How they are pushed: "grpc" or "http/protobuf". Without it, what OTEL_EXPORTER_OTLP_METRICS_PROTOCOL or OTEL_EXPORTER_OTLP_PROTOCOL says, else by gRPC.
+        protocol: Option<ExportProtocol> = None => "\"grpc\"",
+        /// The time between two pushes. Without it, what OTEL_METRIC_EXPORT_INTERVAL says, else a minute.
+        interval: Option<Period> = None => "\"60s\"",
     }
 }
 

@@ -39,9 +39,7 @@ struct Rules<'a> {
 
 impl Rules<'_> {
     fn tracing(&mut self, config: &Config) {
-        let endpoint = config.tracing.endpoint.as_deref();
-        let has_scheme = |endpoint: &str| endpoint.starts_with("http://") || endpoint.starts_with("https://");
-        self.require(endpoint.is_none_or(has_scheme), "tracing.endpoint", "what begins with http:// or https://");
+        self.collector("tracing.endpoint", config.tracing.endpoint.as_deref());
         let ratio = config.tracing.ratio.unwrap_or_default();
         self.require((0.0..=1.0).contains(&ratio), "tracing.ratio", "from 0 to 1");
         self.require((0.0..=1.0).contains(&config.log.access_sample), "log.access_sample", "from 0 to 1");
@@ -49,7 +47,16 @@ impl Rules<'_> {
         self.some_time("tracing.slow", config.tracing.slow);
     }
 
+    fn collector(&mut self, key: &'static str, endpoint: Option<&str>) {
+        let has_scheme = |endpoint: &str| endpoint.starts_with("http://") || endpoint.starts_with("https://");
+        self.require(endpoint.is_none_or(has_scheme), key, "what begins with http:// or https://");
+    }
+
     fn metrics(&mut self, config: &Config) {
+        self.collector("metrics.endpoint", config.metrics.endpoint.as_deref());
+        if let Some(interval) = config.metrics.interval {
+            self.some_time("metrics.interval", interval);
+        }
         let is_known = |name: &str| ["triton", "tensorflow-serving"].contains(&name);
         let all_known = config.metrics.compatible.iter().all(is_known);
         self.require(all_known, "metrics.compatible", "a list of \"triton\" and \"tensorflow-serving\"");

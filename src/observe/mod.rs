@@ -13,6 +13,8 @@ mod metrics;
 /// What collectors of OpenTelemetry are told by.
 pub mod otlp;
 mod process;
+/// Metrics on their way to a collector.
+pub mod push;
 mod statistics;
 /// Distributed traces.
 pub mod trace;

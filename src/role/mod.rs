@@ -6,9 +6,11 @@ mod gateway;
 mod loader;
 mod ports;
 mod process;
+mod pushing;
 mod served;
 mod server;
 mod states;
+mod telemetry;
 mod tracing;
 
 use std::sync::Arc;
@@ -21,6 +23,7 @@ pub use loader::{Engines, ModelService, loader, onnx_runtime};
 pub use ports::Addresses;
 pub use process::Process;
 pub use server::{Server, StartError};
+pub use telemetry::Telemetry;
 
 use crate::accept::{
     Access, BodyRules, ByteBudget, Calls, CatalogDirectory, Deadlines, Directory, Front, HealthService,
@@ -32,6 +35,7 @@ use crate::balance::{EndpointRules, Router};
 use crate::config::Config;
 use crate::infer::Infer;
 use crate::models::{Catalog, Repository};
+use crate::observe::push::Pusher;
 use crate::observe::{CallTable, Ledger, Metrics, StatisticsTable};
 use crate::wire::status;
 
@@ -50,30 +54,33 @@ pub struct Parts {
     pub ledger: Arc<Ledger>,
     /// What the process tells of itself.
     pub metrics: Arc<Metrics>,
+    /// Pushes those, where anybody asks for it.
+    pub pusher: Option<Pusher>,
     /// Says to the queues that the process is leaving.
     pub leaving: watch::Sender<bool>,
 }
 
 /// All in one: the front door and the models in one process.
-pub fn serve(process: &Process, repository: Repository, engines: Engines, tracing: Tracing) -> Parts {
+pub fn serve(process: &Process, repository: Repository, engines: Engines, telemetry: Telemetry) -> Parts {
     let config = &process.settings.config;
     let statistics = Arc::new(StatisticsTable::default());
     let ledger = Arc::new(Ledger::default());
     let measures = measures(config);
-    let metrics = told(config, statistics.clone(), &ledger, measures.as_ref(), &tracing);
+    let metrics = told(config, statistics.clone(), &ledger, measures.as_ref(), &telemetry);
     let (leaving, soon) = watch::channel(false);
     let loader = loader(config, engines, statistics.clone(), soon);
     let catalog = Catalog::new(repository, loader, config.compute.load_concurrency);
     let phases = Phases::default();
     let metrics = Arc::new(metrics.with(states::States(catalog.clone())).with(phases.metrics()));
+    let pusher = telemetry.push.map(|push| push.start(metrics.clone()));
 
     let in_flight = InFlight::new(config.limits.in_flight, "the server");
     let stages = Limit::new(in_flight, Deadline::new(Router::new(catalog.clone())));
 
     let directory = CatalogDirectory { catalog: catalog.clone(), statistics };
     let readiness = Readiness { directory, phases };
-    let front = door(process, stages, (ledger.clone(), measures), &readiness, tracing);
-    Parts { front, catalog, readiness, ledger, metrics, leaving }
+    let front = door(process, stages, (ledger.clone(), measures), &readiness, telemetry.tracing);
+    Parts { front, catalog, readiness, ledger, metrics, pusher, leaving }
 }
 
 /// What calls are measured by, where they are.
@@ -81,13 +88,13 @@ fn measures(config: &Config) -> Option<Arc<CallTable>> {
     config.metrics.calls.then(|| Arc::new(CallTable::new(status::name)))
 }
 
-/// The metrics of a process with these statistics, of its calls, and of its traces where it makes some.
+/// The metrics of a process with these statistics, of its calls, and of what it tells collectors.
 fn told(
     config: &Config,
     statistics: Arc<StatisticsTable>,
     ledger: &Arc<Ledger>,
     measures: Option<&Arc<CallTable>>,
-    tracing: &Tracing,
+    telemetry: &Telemetry,
 ) -> Metrics {
     let named_as = |server: &str| config.metrics.compatible.iter().any(|name| name == server);
     let mut metrics = Metrics::new(statistics.clone()).with(ledger.metrics());
@@ -101,8 +108,12 @@ fn told(
         Some(measures) => metrics.with_calls(measures.clone()),
         None => metrics,
     };
-    match tracing.tracer.metrics() {
+    let metrics = match telemetry.tracing.tracer.metrics() {
         Some(traces) => metrics.with(traces),
+        None => metrics,
+    };
+    match &telemetry.push {
+        Some(push) => metrics.with(push.metrics()),
         None => metrics,
     }
 }

@@ -6,15 +6,15 @@ use std::sync::Arc;
 use thiserror::Error;
 use tokio::sync::watch;
 
-use super::collector::Service;
 use super::ports::{Addresses, Bound, Ports};
-use super::tracing::{FLUSH, tracing};
-use super::{Engines, ModelService, Parts, Process, serve, served};
+use super::telemetry::Telling;
+use super::{Engines, ModelService, Parts, Process, Telemetry, serve, served};
 use crate::accept::Page;
 use crate::config::Config;
 use crate::models::{Catalog, Repository, RepositoryError, Summary};
 use crate::observe::Ledger;
-use crate::observe::trace::{Counts, Tracer};
+use crate::observe::push;
+use crate::observe::trace::Counts;
 
 /// Why a process did not start.
 #[derive(Debug, Error)]
@@ -67,7 +67,7 @@ pub struct Server {
     ledger: Arc<Ledger>,
     leaving: watch::Sender<bool>,
     ports: Ports,
-    tracer: Tracer,
+    telling: Telling,
 }
 
 impl Server {
@@ -90,18 +90,19 @@ impl Server {
         let repository = Repository::open(models)?;
         let bound = Bound::bind(process).await?;
         let addresses = bound.addresses;
-        let service = Service::called(if config.load_report { "infergate-worker" } else { "infergate" });
-        let tracing = tracing(config, service)?;
-        let tracer = tracing.tracer.clone();
-        let Parts { front, catalog, readiness, ledger, metrics, leaving } =
-            serve(process, repository, engines, tracing);
+        let name = if config.load_report { "infergate-worker" } else { "infergate" };
+        let telemetry = Telemetry::of(config, name)?;
+        let tracer = telemetry.tracing.tracer.clone();
+        let Parts { front, catalog, readiness, ledger, metrics, pusher, leaving } =
+            serve(process, repository, engines, telemetry);
+        let telling = Telling { tracer, pusher };
         let shown = catalog.clone();
         let page: Page = Arc::new(move || served::page(&shown));
         let bound = bound.with("/models", "what is served, and what is not and why", page);
         let ports = bound.serve(front, readiness, metrics);
         let summary = catalog.load_all().await?;
         ports.ready();
-        Ok(Server { addresses, summary, catalog, ledger, leaving, ports, tracer })
+        Ok(Server { addresses, summary, catalog, ledger, leaving, ports, telling })
     }
 
     /// The addresses that were bound.
@@ -126,7 +127,12 @@ impl Server {
 
     /// What became of the calls whose spans are exported; none where there is no collector.
     pub fn traced(&self) -> Option<&Arc<Counts>> {
-        self.tracer.counts()
+        self.telling.tracer.counts()
+    }
+
+    /// What became of pushes of metrics; none where there are none.
+    pub fn pushed(&self) -> Option<&Arc<push::Counts>> {
+        self.telling.pusher.as_ref().map(push::Pusher::counts)
     }
 
     /// Stops gently: says so, takes calls for as long as others need to notice, then lets what is in flight finish,
@@ -134,6 +140,6 @@ impl Server {
     pub async fn drain(self) {
         let leaving = self.leaving;
         self.ports.drain(move || _ = leaving.send(true)).await;
-        self.tracer.flush(FLUSH).await;
+        self.telling.flush().await;
     }
 }

@@ -1,27 +1,22 @@
 //! Traces as the configuration and OpenTelemetry's variables ask for them; the configuration goes before.
 
-use std::time::Duration;
-
 use super::StartError;
 use super::collector::{Own, Service, collector};
 use crate::accept::Tracing;
-use crate::config::{Config, variables_with};
-use crate::observe::otlp::{Collector, PREFIX, Signal, Variables};
+use crate::config::Config;
+use crate::observe::otlp::{Collector, Signal, Variables};
 use crate::observe::trace::{Environment, Rules, Sampler, Tracer};
 use crate::wire::trace::Propagators;
 
 /// Which part of the calls is recorded where nobody says another.
 const RATIO: f64 = 0.01;
 
-/// What a collector does not take within this time when the process ends is dropped.
-pub(super) const FLUSH: Duration = Duration::from_secs(2);
-
 /// Traces of this process. Runs on the runtime that it is called in.
 ///
 /// # Errors
 /// What is wrong with the collector's address.
-pub(super) fn tracing(config: &Config, service: Service) -> Result<Tracing, StartError> {
-    let environment = Environment::read(&Variables::of(variables_with(PREFIX)));
+pub(super) fn tracing(config: &Config, variables: &Variables, service: Service) -> Result<Tracing, StartError> {
+    let environment = Environment::read(variables);
     let tracer = match plan(config, &environment, service) {
         None => Tracer::default(),
         Some((rules, collector)) => {
@@ -107,7 +102,7 @@ mod tests {
             let mut config = Config::default();
             config.tracing.endpoint = Some(endpoint.to_owned());
             config.tracing.protocol = Some(protocol);
-            let refused = tracing(&config, Service::called("x")).unwrap_err();
+            let refused = tracing(&config, &Variables::default(), Service::called("x")).unwrap_err();
             assert!(refused.is_wrong_use() && refused.to_string().starts_with("tracing.endpoint: "), "{refused}");
         }
     }

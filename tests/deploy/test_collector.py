@@ -9,6 +9,7 @@ from monitoring import COLLECTOR
 from project import MONITORING
 
 METRICS = MONITORING / "collector-metrics.yaml"
+PUSHED = MONITORING / "collector-pushed.yaml"
 # What the distribution `otelcol` has of each kind, as far as it is used here.
 KNOWN = {
     "receivers": {"otlp", "prometheus"},
@@ -25,8 +26,8 @@ def merged(into, more):
     return into
 
 
-def both():
-    return merged(yaml.safe_load(COLLECTOR.read_text()), yaml.safe_load(METRICS.read_text()))
+def both(metrics=METRICS):
+    return merged(yaml.safe_load(COLLECTOR.read_text()), yaml.safe_load(metrics.read_text()))
 
 
 def complaints(config):
@@ -48,7 +49,11 @@ def complaints(config):
             yield f"{name} has nowhere to send to"
 
 
-@pytest.mark.parametrize("config", [yaml.safe_load(COLLECTOR.read_text()), both()], ids=["traces", "metrics too"])
+@pytest.mark.parametrize(
+    "config",
+    [yaml.safe_load(COLLECTOR.read_text()), both(), both(PUSHED)],
+    ids=["traces", "metrics too", "metrics that are pushed"],
+)
 def test_pipelines_are_made_of_what_is_defined(config):
     assert list(complaints(config)) == []
 
@@ -58,6 +63,11 @@ def test_both_protocols_of_traces_are_taken():
     listens = {name: told["endpoint"] for name, told in protocols.items()}
     assert listens == {"grpc": "0.0.0.0:4317", "http": "0.0.0.0:4318"}
     assert both()["service"]["pipelines"].keys() == {"traces", "metrics"}
+
+
+def test_metrics_are_taken_in_one_way():
+    receivers = [both(metrics)["service"]["pipelines"]["metrics"]["receivers"] for metrics in (METRICS, PUSHED)]
+    assert receivers == [["prometheus"], ["otlp"]]
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,7 @@ def test_whoever_looks_for_native_histograms_alone_has_no_classic_ones(quiet):
 def test_all_else_is_what_the_text_says(quiet):
     """Counters and gauges that stand still, of every name, those of other servers included."""
     cluster, prometheus, _ = quiet
-    moves = re.compile("process_|discovery_stale|tracing_|balance_budget|predicted_wait")
+    moves = re.compile("process_|discovery_stale|tracing_|metrics_pushes|balance_budget|predicted_wait")
     for job, processes in cluster.by_job().items():
         for process in processes:
             samples = [one for one in told(process, histograms=False) if not moves.search(one[0])]

@@ -24,8 +24,9 @@ needs_prometheus = pytest.mark.skipif(
     reason="there is no prometheus here: Debian's package has it, with promtool",
 )
 
-# Nobody listens there: spans are made, kept and dropped, all of which is told.
+# Nobody listens there: spans are made, kept and dropped, and metrics are pushed, all of which is told.
 TRACED = ("tracing.endpoint=http://127.0.0.1:9", "tracing.ratio=1.0")
+PUSHED = ("metrics.endpoint=http://127.0.0.1:9", "metrics.interval=1s")
 
 # Some calls come too late, so that there are failures to see.
 CALLS = (
@@ -75,7 +76,7 @@ class Cluster:
         eventually(self.unknown)
 
     def start(self, role, arguments, name, settings=()):
-        process = Process(role, arguments, self.folder / f"{name}.log", [*TRACED, *self.settings, *settings])
+        process = Process(role, arguments, self.folder / f"{name}.log", [*TRACED, *PUSHED, *self.settings, *settings])
         self.held.callback(process.stop)
         return process
 

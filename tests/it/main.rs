@@ -25,6 +25,7 @@ mod limits;
 mod listener;
 mod metrics;
 mod predict;
+mod pushes;
 mod reflection;
 mod refusals;
 mod reload;

@@ -21,6 +21,7 @@ fn all(collector: &Collector) -> impl Fn(&mut Config) {
     move |config| {
         config.load_report = true;
         config.tracing.endpoint = endpoint.clone();
+        config.metrics.endpoint = endpoint.clone();
         config.tracing.ratio = Some(1.0);
         config.metrics.compatible = serde_json::from_value(json!(["triton", "tensorflow-serving"])).unwrap();
     }

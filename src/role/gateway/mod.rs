@@ -12,10 +12,9 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-use super::collector::Service;
 use super::ports::{Addresses, Bound, Ports};
 use super::server::StartError;
-use super::tracing::{FLUSH, tracing};
+use super::telemetry::{Telemetry, Telling};
 use super::{Process, door, endpoint_rules, measures, told};
 use crate::accept::{Concerns, Page, Phases, Readiness};
 use crate::admit::{Deadline, InFlight, Limit};
@@ -24,7 +23,7 @@ use crate::balance::{Balanced, Dial, Roster, RosterRules, TlsFiles, Traits, over
 use crate::config::{Config, ModelRules, PickBy};
 use crate::discover::{self, Discovery, Lives, Settings, Source};
 use crate::infer::ModelName;
-use crate::observe::trace::{Counts, Tracer};
+use crate::observe::trace::Counts;
 use crate::observe::{Ledger, StatisticsTable};
 use crate::wire::origin;
 use directory::RosterDirectory;
@@ -45,7 +44,7 @@ pub struct Gateway {
     ports: Ports,
     /// Ends with the gateway.
     keeper: AbortOnDrop,
-    tracer: Tracer,
+    telling: Telling,
 }
 
 impl Gateway {
@@ -91,17 +90,20 @@ impl Gateway {
         let stages: Stages = Limit::new(in_flight, Deadline::new(Balanced::new(roster.clone())));
         let (ledger, phases) = (Arc::new(Ledger::default()), Phases::default());
         let readiness = Readiness { directory: RosterDirectory::new(roster.clone()), phases: phases.clone() };
-        let tracing = tracing(config, Service::called("infergate-gateway"))?;
-        let (tracer, measures) = (tracing.tracer.clone(), measures(config));
-        let metrics = told(config, statistics, &ledger, measures.as_ref(), &tracing).with(fleet);
+        let telemetry = Telemetry::of(config, "infergate-gateway")?;
+        let measures = measures(config);
+        let metrics = told(config, statistics, &ledger, measures.as_ref(), &telemetry).with(fleet);
         let metrics = Arc::new(metrics.with(phases.metrics()));
+        let Telemetry { tracing, push } = telemetry;
+        let pusher = push.map(|push| push.start(metrics.clone()));
+        let telling = Telling { tracer: tracing.tracer.clone(), pusher };
         let front = door(process, stages, (ledger.clone(), measures), &readiness, tracing);
         let bound = shown(bound, &roster, lives, config.discovery.dns_interval.get());
         let addresses = bound.addresses;
         let _ = timeout(SETTLING, settled(&roster)).await;
         let ports = bound.serve(front, readiness, metrics);
         ports.ready();
-        Ok(Gateway { addresses, roster, ledger, ports, keeper, tracer })
+        Ok(Gateway { addresses, roster, ledger, ports, keeper, telling })
     }
 
     /// The addresses that were bound.
@@ -121,14 +123,14 @@ impl Gateway {
 
     /// What became of the calls whose spans are exported; none where there is no collector.
     pub fn traced(&self) -> Option<&Arc<Counts>> {
-        self.tracer.counts()
+        self.telling.tracer.counts()
     }
 
     /// Stops gently, as [`Server::drain`](super::Server::drain) does.
     pub async fn drain(self) {
         let _keeper = self.keeper;
         self.ports.drain(|| ()).await;
-        self.tracer.flush(FLUSH).await;
+        self.telling.flush().await;
     }
 }
 

@@ -1,8 +1,12 @@
-//! A collector of OTLP on a port of this machine, by gRPC or HTTP: it keeps the spans that come, and can stall.
+//! A collector of OTLP on a port of this machine, by gRPC or HTTP: it keeps the spans and metrics that come, and can stall.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
+use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{
+    MetricsService, MetricsServiceServer,
+};
+use opentelemetry_proto::tonic::collector::metrics::v1::{ExportMetricsServiceRequest, ExportMetricsServiceResponse};
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
 use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
@@ -19,6 +23,7 @@ use tonic::transport::{Identity, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status};
 
 use super::authority::Signed;
+use super::pushed::Pushed;
 use super::wait::eventually;
 
 /// A span as it came, and the service that sent it.
@@ -89,6 +94,7 @@ pub struct Collector {
     scheme: &'static str,
     address: SocketAddr,
     spans: Arc<Mutex<Vec<Span>>>,
+    pushes: Arc<Mutex<Vec<Pushed>>>,
     stalls: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
@@ -96,6 +102,7 @@ pub struct Collector {
 #[derive(Clone)]
 struct Taking {
     spans: Arc<Mutex<Vec<Span>>>,
+    pushes: Arc<Mutex<Vec<Pushed>>>,
     stalls: watch::Receiver<bool>,
 }
 
@@ -103,8 +110,9 @@ impl Collector {
     /// One that speaks gRPC.
     pub async fn grpc() -> Collector {
         Collector::start(async |listener, taking| {
-            let service = TraceServiceServer::new(taking).accept_compressed(CompressionEncoding::Gzip);
-            let server = Server::builder().add_service(service);
+            let metrics = MetricsServiceServer::new(taking.clone()).accept_compressed(CompressionEncoding::Gzip);
+            let traces = TraceServiceServer::new(taking).accept_compressed(CompressionEncoding::Gzip);
+            let server = Server::builder().add_service(traces).add_service(metrics);
             server.serve_with_incoming(TcpIncoming::from(listener)).await.unwrap();
         })
         .await
@@ -158,9 +166,11 @@ impl Collector {
     {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (spans, stalls) = (Arc::<Mutex<Vec<Span>>>::default(), watch::Sender::new(false));
-        let task = tokio::spawn(serve(listener, Taking { spans: spans.clone(), stalls: stalls.subscribe() }));
-        Collector { scheme: "http", address, spans, stalls, task }
+        let (spans, pushes) = (Arc::<Mutex<Vec<Span>>>::default(), Arc::<Mutex<Vec<Pushed>>>::default());
+        let stalls = watch::Sender::new(false);
+        let taking = Taking { spans: spans.clone(), pushes: pushes.clone(), stalls: stalls.subscribe() };
+        let task = tokio::spawn(serve(listener, taking));
+        Collector { scheme: "http", address, spans, pushes, stalls, task }
     }
 
     /// Its address as exporters want it.
@@ -176,6 +186,11 @@ impl Collector {
     /// What has come so far.
     pub fn spans(&self) -> Spans {
         Spans(self.spans.lock().unwrap().clone())
+    }
+
+    /// The metrics that have come so far, push by push as far as each is one message.
+    pub fn pushes(&self) -> Vec<Pushed> {
+        self.pushes.lock().unwrap().clone()
     }
 
     /// What has come once there are so many calls of servers among it.
@@ -201,6 +216,23 @@ impl Taking {
             let span = |inner| Span { service: service.clone(), inner };
             self.spans.lock().unwrap().extend(spans.map(span));
         }
+    }
+
+    async fn take_metrics(&self, request: ExportMetricsServiceRequest) {
+        let _ = self.stalls.clone().wait_for(|stalls| !stalls).await;
+        let pushed = request.resource_metrics.into_iter().map(Pushed::of);
+        self.pushes.lock().unwrap().extend(pushed);
+    }
+}
+
+#[tonic::async_trait]
+impl MetricsService for Taking {
+    async fn export(
+        &self,
+        request: Request<ExportMetricsServiceRequest>,
+    ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
+        self.take_metrics(request.into_inner()).await;
+        Ok(Response::new(ExportMetricsServiceResponse::default()))
     }
 }
 
@@ -228,13 +260,18 @@ async fn over_http(mut stream: impl AsyncRead + AsyncWrite + Unpin, taking: Taki
             }
         };
         let text = String::from_utf8(read[..head].to_vec()).unwrap().to_ascii_lowercase();
-        assert!(text.starts_with("post /v1/traces "), "{text}");
+        let path = text.strip_prefix("post ").and_then(|rest| rest.split(' ').next()).unwrap();
         let length = text.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
         let whole = head + length.trim().parse::<usize>().unwrap();
         while read.len() < whole {
             assert!(stream.read_buf(&mut read).await.unwrap() > 0);
         }
-        taking.take(ExportTraceServiceRequest::decode(&read[head..whole]).unwrap()).await;
+        let body = &read[head..whole];
+        match path {
+            "/v1/traces" => taking.take(ExportTraceServiceRequest::decode(body).unwrap()).await,
+            "/v1/metrics" => taking.take_metrics(ExportMetricsServiceRequest::decode(body).unwrap()).await,
+            other => panic!("{other}"),
+        }
         read.drain(..whole);
         let answer = "HTTP/1.1 200 OK\r\ncontent-type: application/x-protobuf\r\ncontent-length: 0\r\n\r\n";
         stream.write_all(answer.as_bytes()).await.unwrap();

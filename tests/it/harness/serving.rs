@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use infergate::config::{Config, Period};
+use infergate::observe::push;
 use infergate::observe::trace::Counts;
 use infergate::observe::{Ledger, Totals};
 use infergate::role::{Addresses, Engines, Server, StartError};
@@ -29,6 +30,7 @@ pub struct Serving {
     addresses: Addresses,
     ledger: Arc<Ledger>,
     traced: Option<Arc<Counts>>,
+    pushed: Option<Arc<push::Counts>>,
     folder: TempDir,
     is_finished: bool,
 }
@@ -75,8 +77,9 @@ impl Serving {
         config.drain.announce = Period::ZERO;
         configure(&mut config);
         let server = within(Server::start(&config, engines)).await?;
-        let (addresses, ledger, traced) = (server.addresses(), server.ledger().clone(), server.traced().cloned());
-        Ok(Serving { server: Some(server), addresses, ledger, traced, folder, is_finished: false })
+        let (addresses, ledger) = (server.addresses(), server.ledger().clone());
+        let (traced, pushed) = (server.traced().cloned(), server.pushed().cloned());
+        Ok(Serving { server: Some(server), addresses, ledger, traced, pushed, folder, is_finished: false })
     }
 
     /// Where calls are taken.
@@ -114,6 +117,11 @@ impl Serving {
     /// What became of the calls whose spans are exported.
     pub fn traced(&self) -> &Arc<Counts> {
         self.traced.as_ref().expect("it has a collector")
+    }
+
+    /// What became of pushes of its metrics.
+    pub fn pushed(&self) -> &Arc<push::Counts> {
+        self.pushed.as_ref().expect("it has a collector for metrics")
     }
 
     /// Whether it makes no spans.

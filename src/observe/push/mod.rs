@@ -1,0 +1,163 @@
+//! The metrics of this process, pushed to a collector of OpenTelemetry at a steady pace by a task of its own. What is pushed is
+//! what /metrics tells at that moment. A collector that is slow or dead costs calls nothing: the next push takes the place
+//! of one that was not taken, since all numbers are totals, and nothing is kept for it.
+
+mod counts;
+mod environment;
+mod message;
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use prometheus_client::collector::Collector as Collects;
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
+
+pub use counts::Counts;
+pub use environment::Environment;
+pub use message::Histograms;
+
+use super::Metrics;
+use super::otlp::{Collector, Export, Exporter, Signal};
+use message::Told;
+
+/// How metrics are pushed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rules {
+    /// The time between two pushes.
+    pub interval: Duration,
+    /// How long one may take, in however many messages.
+    pub timeout: Duration,
+    /// In which form histograms are told that have two.
+    pub histograms: Histograms,
+}
+
+/// Pushes that are about to begin.
+pub struct Push {
+    rules: Rules,
+    exporter: Exporter,
+    resource: Vec<(String, String)>,
+    counts: Arc<Counts>,
+}
+
+impl Push {
+    /// To `collector`, by `rules`. Runs on the runtime that it is called in.
+    ///
+    /// # Errors
+    /// What is wrong with the settings of the collector.
+    pub fn to(rules: Rules, collector: &Collector) -> Result<Push, String> {
+        let exporter = Exporter::to(collector, Signal::Metrics)?;
+        Ok(Push { rules, exporter, resource: collector.resource.clone(), counts: Arc::default() })
+    }
+
+    /// What becomes of them, as metrics.
+    pub fn metrics(&self) -> impl Collects + use<> {
+        counts::Telling(self.counts.clone())
+    }
+
+    /// Pushes `metrics` from now on. Runs on the runtime that it is called in.
+    pub fn start(self, metrics: Arc<Metrics>) -> Pusher {
+        let Push { rules, exporter, resource, counts } = self;
+        let told = Arc::new(Told { resource, histograms: rules.histograms, since: SystemTime::now() });
+        Pusher::of(Pushing { rules, exporter, told, metrics, counts, fails: false })
+    }
+}
+
+/// The task that pushes. When it is dropped that ends.
+pub struct Pusher {
+    is_closing: watch::Sender<bool>,
+    counts: Arc<Counts>,
+    task: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Pusher {
+    fn of(pushing: Pushing<impl Export + Sync + 'static>) -> Pusher {
+        let (is_closing, counts) = (watch::Sender::new(false), pushing.counts.clone());
+        let task = Mutex::new(Some(tokio::spawn(pushing.run(is_closing.subscribe()))));
+        Pusher { is_closing, counts, task }
+    }
+
+    /// What became of pushes so far.
+    pub fn counts(&self) -> &Arc<Counts> {
+        &self.counts
+    }
+
+    /// Pushes once more, and never again; what is not taken within that time is given up.
+    pub async fn flush(&self, within: Duration) {
+        self.is_closing.send_replace(true);
+        let task = self.task.lock().expect("nothing panics while a task is taken").take();
+        if let Some(mut task) = task
+            && timeout(within, &mut task).await.is_err()
+        {
+            task.abort();
+            // What was under way is counted once it is gone.
+            let _ = task.await;
+        }
+    }
+}
+
+struct Pushing<E> {
+    rules: Rules,
+    exporter: E,
+    told: Arc<Told>,
+    metrics: Arc<Metrics>,
+    counts: Arc<Counts>,
+    /// Whether the last push failed.
+    fails: bool,
+}
+
+impl<E: Export + Sync> Pushing<E> {
+    async fn run(mut self, mut is_closing: watch::Receiver<bool>) {
+        let mut ticks = interval_at(Instant::now() + self.rules.interval, self.rules.interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let is_last = tokio::select! {
+                biased;
+                is_flushed = closing(&mut is_closing) => match is_flushed {
+                    true => true,
+                    false => return,
+                },
+                _ = ticks.tick() => false,
+            };
+            self.push().await;
+            if is_last {
+                return;
+            }
+        }
+    }
+
+    async fn push(&mut self) {
+        let fate = self.counts.begin();
+        let result = timeout(self.rules.timeout, self.pushed()).await;
+        let result = result.unwrap_or_else(|_| Err("it was not taken in time".to_owned()));
+        match &result {
+            Ok(()) => fate.taken(),
+            Err(_) => drop(fate),
+        }
+        match &result {
+            Err(error) if !self.fails => tracing::warn!(error, "metrics cannot be pushed"),
+            Ok(()) if self.fails => tracing::info!("metrics are pushed again"),
+            _ => {}
+        }
+        self.fails = result.is_err();
+    }
+
+    async fn pushed(&self) -> Result<(), String> {
+        let (metrics, told) = (self.metrics.clone(), self.told.clone());
+        // On a thread of its own: a large process has megabytes to tell.
+        let messages = spawn_blocking(move || told.messages(&metrics.families(), SystemTime::now())).await;
+        for message in messages.map_err(|error| error.to_string())? {
+            self.exporter.export(message).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Waits for the end; whether the last values are wanted.
+async fn closing(is_closing: &mut watch::Receiver<bool>) -> bool {
+    is_closing.wait_for(|closing| *closing).await.is_ok()
+}
+
+#[cfg(test)]
+mod tests;
