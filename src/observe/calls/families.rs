@@ -69,17 +69,18 @@ fn labels<const N: usize>(told: &Told, more: [(&str, &str); N]) -> Vec<data::Lab
     own.into_iter().chain(more).map(|(name, value)| label(name, value)).collect()
 }
 
-fn histogram(told: &Told, timed: &Timed) -> Metric {
-    let (spans, positive_delta) = timed.exponential.spans();
+fn histogram(told: &Told, timed: &Timed<'_>) -> Metric {
+    let exponential = timed.counted.exponential();
+    let (spans, positive_delta) = exponential.spans();
     let examples = timed.buckets.iter().filter_map(|bucket| bucket.example.as_ref());
     let histogram = data::Histogram {
         sample_count: timed.count,
-        sample_sum: seconds(timed.nanos),
+        sample_sum: seconds(timed.counted.nanos),
         bucket: timed.buckets.iter().map(bucket).collect(),
         start_timestamp: timestamp(told.since),
         schema: SCHEMA,
-        zero_threshold: timed.exponential.zero_threshold,
-        zero_count: timed.exponential.zero,
+        zero_threshold: exponential.zero_threshold,
+        zero_count: exponential.zero,
         positive_span: spans.into_iter().map(|(offset, length)| data::BucketSpan { offset, length }).collect(),
         positive_delta,
         exemplars: examples.map(exemplar).collect(),

@@ -36,7 +36,7 @@ impl CallTable {
     }
 }
 
-fn histogram(text: &mut String, name: &str, Told { model, version, .. }: &Told, timed: &Timed) -> fmt::Result {
+fn histogram(text: &mut String, name: &str, Told { model, version, .. }: &Told, timed: &Timed<'_>) -> fmt::Result {
     let stage = timed.stage.map_or_else(String::new, |stage| format!("stage=\"{stage}\","));
     let labels = format!("{stage}model=\"{model}\",version=\"{version}\"");
     for bucket in &timed.buckets {
@@ -44,7 +44,7 @@ fn histogram(text: &mut String, name: &str, Told { model, version, .. }: &Told, 
         write!(text, "{name}_bucket{{{labels},le=\"{bound}\"}} {}", bucket.below)?;
         exemplar(text, bucket.example.as_ref())?;
     }
-    writeln!(text, "{name}_sum{{{labels}}} {}", seconds(timed.nanos))?;
+    writeln!(text, "{name}_sum{{{labels}}} {}", seconds(timed.counted.nanos))?;
     writeln!(text, "{name}_count{{{labels}}} {}", timed.count)
 }
 

@@ -5,10 +5,10 @@ use std::time::SystemTime;
 
 use super::CallTable;
 use super::cells::{BOUNDS, BUCKETS};
+use super::histogram::Counted;
 use super::series::{ENDS, Example, OTHER, Sums, WHOLE, end_of};
 use crate::error::Kind;
 use crate::infer::Stage;
-use crate::observe::exponential::Exponential;
 
 /// The model of calls that no model took, and of those beyond the most that are told apart: no model is called so.
 const OTHERS: &str = "_other";
@@ -46,13 +46,12 @@ pub(super) struct Told {
 }
 
 /// How long something took.
-pub(super) struct Timed {
+pub(super) struct Timed<'a> {
     /// None of whole calls.
     pub(super) stage: Option<&'static str>,
     pub(super) count: u64,
-    pub(super) nanos: u64,
+    pub(super) counted: &'a Counted,
     pub(super) buckets: Vec<Bucket>,
-    pub(super) exponential: Exponential,
 }
 
 /// A bucket of the classic view.
@@ -97,23 +96,21 @@ impl CallTable {
 
 impl Told {
     /// How long whole calls took.
-    pub(super) fn whole(&self) -> Option<Timed> {
+    pub(super) fn whole(&self) -> Option<Timed<'_>> {
         self.timed(None, WHOLE, 1)
     }
 
     /// How long the stages took that took any time, and what none accounts for.
-    pub(super) fn stages(&self) -> impl Iterator<Item = Timed> {
+    pub(super) fn stages(&self) -> impl Iterator<Item = Timed<'_>> {
         let name = |time| Stage::ALL.get(time).map_or("other", |stage: &Stage| stage.name());
         (0..=OTHER).filter_map(move |time| self.timed(Some(name(time)), time, STAGE_STEP))
     }
 
     /// A histogram of `time`, if anything has taken any, with every so manieth bound.
-    fn timed(&self, stage: Option<&'static str>, time: usize, step: usize) -> Option<Timed> {
+    fn timed(&self, stage: Option<&'static str>, time: usize, step: usize) -> Option<Timed<'_>> {
         let counted = &self.sums.times[time];
         let count = counted.count();
-        let exponential = counted.exponential();
-        let buckets = self.buckets(time, step);
-        (count > 0).then_some(Timed { stage, count, nanos: counted.nanos, buckets, exponential })
+        (count > 0).then(|| Timed { stage, count, counted, buckets: self.buckets(time, step) })
     }
 
     fn buckets(&self, time: usize, step: usize) -> Vec<Bucket> {

@@ -22,6 +22,9 @@ use super::Metrics;
 use super::otlp::{Collector, Export, Exporter, Signal};
 use message::Told;
 
+/// A clock does not reach further than it must.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// How metrics are pushed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rules {
@@ -109,7 +112,8 @@ struct Pushing<E> {
 
 impl<E: Export + Sync> Pushing<E> {
     async fn run(mut self, mut is_closing: watch::Receiver<bool>) {
-        let mut ticks = interval_at(Instant::now() + self.rules.interval, self.rules.interval);
+        let interval = self.rules.interval.min(LONGEST);
+        let mut ticks = interval_at(Instant::now() + interval, interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let is_last = tokio::select! {

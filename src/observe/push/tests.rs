@@ -44,7 +44,11 @@ fn told(histograms: Histograms) -> Told {
 }
 
 fn pusher(exporter: &Scripted) -> Pusher {
-    let rules = Rules { interval: INTERVAL, timeout: Duration::from_secs(30), histograms: Histograms::Explicit };
+    pusher_at(exporter, INTERVAL)
+}
+
+fn pusher_at(exporter: &Scripted, interval: Duration) -> Pusher {
+    let rules = Rules { interval, timeout: Duration::from_secs(30), histograms: Histograms::Explicit };
     let (told, metrics) = (Arc::new(told(rules.histograms)), Arc::new(Metrics::new(Arc::default())));
     let (exporter, counts) = (exporter.clone(), Arc::default());
     Pusher::of(Pushing { rules, exporter, told, metrics, counts, fails: false })
@@ -82,6 +86,15 @@ async fn a_push_that_is_refused_or_never_taken_is_counted_and_the_next_is_tried(
         assert!(began.elapsed() <= Duration::from_secs(2));
         assert_eq!(counted(&pusher), (0, 3), "{answer:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_interval_beyond_every_clock_leaves_the_push_at_the_end() {
+    let exporter = Scripted::of(Some(true));
+    let pusher = pusher_at(&exporter, Duration::MAX);
+    tokio::task::yield_now().await;
+    pusher.flush(Duration::from_secs(2)).await;
+    assert_eq!(counted(&pusher), (1, 0));
 }
 
 #[tokio::test(start_paused = true)]
