@@ -135,9 +135,8 @@ impl<E: Export + Sync> Pushing<E> {
         let fate = self.counts.begin();
         let result = timeout(self.rules.timeout, self.pushed()).await;
         let result = result.unwrap_or_else(|_| Err("it was not taken in time".to_owned()));
-        match &result {
-            Ok(()) => fate.taken(),
-            Err(_) => drop(fate),
+        if result.is_ok() {
+            fate.taken();
         }
         match &result {
             Err(error) if !self.fails => tracing::warn!(error, "metrics cannot be pushed"),
