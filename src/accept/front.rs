@@ -24,10 +24,12 @@ use super::calls::{Answering, Calls};
 use super::metadata::Metadata;
 use super::peer::Peer;
 use super::protocol::{OpenInference, TensorFlowServing};
+use super::questions::{self, Asking};
 use super::stream::Answers;
 use super::unserved;
 use crate::error::Error;
 use crate::infer::Infer;
+use crate::observe::log::{Place, Within};
 use crate::wire::timeout::GRPC_TIMEOUT;
 
 type TonicService = BoxCloneSyncService<Request<Incoming>, Response<tonic::body::Body>, Infallible>;
@@ -85,12 +87,28 @@ impl<S: Infer> Front<S> {
             }
             _ => {
                 let front = self.clone();
-                Answered::Other { answering: Box::pin(apart(async move { front.other(request).await })) }
+                Answered::Other { answering: Box::pin(apart(async move { front.other(request, peer).await })) }
             }
         }
     }
 
-    async fn other(&self, request: Request<Incoming>) -> Response<FrontBody<S>> {
+    /// Answers what is no call, as a span of its trace.
+    async fn other(&self, mut request: Request<Incoming>, peer: Peer) -> Response<FrontBody<S>> {
+        let (tracing, rpc) = (&self.calls.tracing, questions::rpc(request.uri().path()));
+        let carried = tracing.propagators.read(request.headers());
+        let Some((question, asked)) = tracing.question(rpc, carried, peer.is_trusted, Instant::now()) else {
+            return self.answer_other(request).await;
+        };
+        let place = Place::from(&question.trace);
+        request.extensions_mut().insert(Asking(question));
+        let response = Within::new(Some(place), self.answer_other(request)).await;
+        match asked {
+            Some(asked) => questions::ending(response, asked).map(|body| FrontBody::Other { body }),
+            None => response,
+        }
+    }
+
+    async fn answer_other(&self, request: Request<Incoming>) -> Response<FrontBody<S>> {
         let failed = |error| Answer::failed(error).map(|body| FrontBody::Call { body });
         // Only the caller's own deadline: loading a model may take longer than any call.
         let deadline = match Metadata::read(request.headers(), self.calls.rules.deadlines, Instant::now()) {

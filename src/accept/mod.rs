@@ -20,6 +20,7 @@ mod peer;
 mod phase;
 mod preface;
 mod protocol;
+mod questions;
 mod stream;
 mod timing;
 mod tls;
@@ -32,7 +33,7 @@ pub use admin::{Admin, Concerns, Page, Shown};
 pub use budget::ByteBudget;
 pub use calls::{Calls, Rules};
 pub use control::{
-    CatalogDirectory, Description, Directory, HealthService, OpenInferenceControl, Readiness, RuntimeSettings,
+    CatalogDirectory, Description, Directory, For, HealthService, OpenInferenceControl, Readiness, RuntimeSettings,
     TensorFlowControl, health_server, open_inference_server, prediction_server, reflection, status_server,
 };
 pub use front::Front;

@@ -2,11 +2,12 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::config::Networks;
 use crate::error::Error;
 use crate::infer::{Notes, Trace};
-use crate::observe::trace::{Caller, Status, Tracer};
+use crate::observe::trace::{Asked, Caller, Question, Rpc, Status, Tracer};
 use crate::wire::status;
 use crate::wire::trace::{Carried, Propagators};
 
@@ -34,10 +35,7 @@ impl Tracing {
 
     /// The trace of a call whose caller said this.
     pub(super) fn begin(&self, carried: Option<Carried>, is_trusted: bool) -> Option<Arc<Trace>> {
-        let caller = |carried: &Carried| {
-            let Carried { context, is_undecided, .. } = *carried;
-            Caller { context, is_undecided, is_trusted }
-        };
+        let caller = |carried: &Carried| caller(carried, is_trusted);
         let trace = match self.tracer.begin(carried.as_ref().map(caller).as_ref()) {
             Some(context) => {
                 let notes = Notes::begin(carried.as_ref().map(|caller| caller.context.span_id));
@@ -47,6 +45,32 @@ impl Tracing {
         };
         Some(Arc::new(trace))
     }
+
+    /// A question that came at `began` and whose caller said this, where it has a place in a trace, and what follows it where
+    /// that is its own.
+    pub(super) fn question(
+        &self,
+        rpc: Rpc,
+        carried: Option<Carried>,
+        is_trusted: bool,
+        began: Instant,
+    ) -> Option<(Arc<Question>, Option<Asked>)> {
+        let parent = carried.as_ref().map(|carried| carried.context.span_id);
+        let caller = carried.as_ref().map(|carried| caller(carried, is_trusted));
+        match self.tracer.begin_question(caller.as_ref(), rpc.manner) {
+            None => Some((Arc::new(Question::new(self.propagators.pass(carried?), parent)), None)),
+            Some(own) => {
+                let question = Arc::new(Question::new(self.propagators.trace(own, carried, None), parent));
+                let asked = self.tracer.follow_question(question.clone(), rpc, began);
+                Some((question, Some(asked)))
+            }
+        }
+    }
+}
+
+fn caller(carried: &Carried, is_trusted: bool) -> Caller {
+    let Carried { context, is_undecided, .. } = *carried;
+    Caller { context, is_undecided, is_trusted }
 }
 
 /// How a call ended that failed, for its trace.

@@ -17,8 +17,8 @@ use crate::error::{Error, Kind};
 /// Longer messages are cut: clients bound the size of their trailers, and some turn a long text into another error.
 const MAX_MESSAGE: usize = 1024;
 
-/// Parsed once and not with each call.
-const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+/// The code of a status. Parsed once and not with each call.
+pub const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 /// Milliseconds after which trying again may help, or -1 where it should not be tried (gRFC A6).
 const PUSHBACK: &str = "grpc-retry-pushback-ms";

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::description;
-use super::directory::{Description, Directory};
+use super::directory::{Description, Directory, For};
 use crate::error::Result;
 use crate::infer::{Infer, ModelName, Target, VersionChoice};
 use crate::models::{Catalog, IndexEntry, Served};
@@ -52,7 +52,7 @@ impl<S: Infer> Directory for CatalogDirectory<S> {
         Ok(self.catalog.index())
     }
 
-    async fn describe(&self, target: &Target) -> Result<Description> {
+    async fn describe(&self, target: &Target, _by: For<'_>) -> Result<Description> {
         let served = self.catalog.resolve(target)?;
         Ok(Description {
             name: served.name.clone(),
@@ -63,12 +63,12 @@ impl<S: Infer> Directory for CatalogDirectory<S> {
         })
     }
 
-    async fn config(&self, target: &Target) -> Result<proto::ModelConfig> {
+    async fn config(&self, target: &Target, _by: For<'_>) -> Result<proto::ModelConfig> {
         let served = self.catalog.resolve(target)?;
         Ok(description::model_config(&*served, self.delay(&served)))
     }
 
-    async fn statistics(&self, of: Option<&Target>) -> Result<Vec<proto::ModelStatistics>> {
+    async fn statistics(&self, of: Option<&Target>, _by: For<'_>) -> Result<Vec<proto::ModelStatistics>> {
         let wanted = of.map(|target| Ok((self.catalog.resolve(target)?, &target.version))).transpose()?;
         let of_wanted = self.catalog.served().into_iter().filter(|served| match &wanted {
             None => true,
@@ -78,11 +78,11 @@ impl<S: Infer> Directory for CatalogDirectory<S> {
         Ok(of_wanted.filter_map(|served| self.statistics_of(&served)).collect())
     }
 
-    async fn load(&self, name: &ModelName) -> Result<()> {
+    async fn load(&self, name: &ModelName, _by: For<'_>) -> Result<()> {
         self.catalog.load(name).await
     }
 
-    async fn unload(&self, name: &ModelName) -> Result<()> {
+    async fn unload(&self, name: &ModelName, _by: For<'_>) -> Result<()> {
         self.catalog.unload(name).await
     }
 }

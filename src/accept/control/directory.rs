@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use crate::error::Result;
 use crate::infer::{ModelName, Target, Version};
 use crate::models::IndexEntry;
+use crate::observe::trace::Question;
 use crate::tensor::Signature;
 use crate::wire::proto::inference as proto;
 
@@ -21,6 +22,8 @@ use crate::wire::proto::inference as proto;
 ///
 /// A target that is not served fails with `UnknownModel` where nobody knows it, and with `NotReady` and the reason where
 /// it is known.
+///
+/// Whoever asks others tells them for which question, where that has a place in a trace.
 pub trait Directory: Clone + Send + Sync + 'static {
     /// Whether the process as a whole could answer calls, apart from where it is in its life. A broken model does not
     /// keep the others from being served.
@@ -49,33 +52,40 @@ pub trait Directory: Clone + Send + Sync + 'static {
     ///
     /// # Errors
     /// Where it is not served, or nobody could be asked.
-    fn describe(&self, target: &Target) -> impl Future<Output = Result<Description>> + Send;
+    fn describe(&self, target: &Target, by: For<'_>) -> impl Future<Output = Result<Description>> + Send;
 
     /// How `target` was set up.
     ///
     /// # Errors
     /// Where it is not served, or nobody could be asked.
-    fn config(&self, target: &Target) -> impl Future<Output = Result<proto::ModelConfig>> + Send;
+    fn config(&self, target: &Target, by: For<'_>) -> impl Future<Output = Result<proto::ModelConfig>> + Send;
 
     /// The numbers of each version that serves, by name and version: of one version, of all versions of a model where
     /// the target leaves the choice, of everything where there is no target.
     ///
     /// # Errors
     /// Where the target is not served, or nobody could be asked.
-    fn statistics(&self, of: Option<&Target>) -> impl Future<Output = Result<Vec<proto::ModelStatistics>>> + Send;
+    fn statistics(
+        &self,
+        target: Option<&Target>,
+        by: For<'_>,
+    ) -> impl Future<Output = Result<Vec<proto::ModelStatistics>>> + Send;
 
     /// Looks at a model again and serves what it now asks for.
     ///
     /// # Errors
     /// `UnknownModel`, `Unloadable` with the reason. Where several load it, the sentence names each that failed.
-    fn load(&self, name: &ModelName) -> impl Future<Output = Result<()>> + Send;
+    fn load(&self, name: &ModelName, by: For<'_>) -> impl Future<Output = Result<()>> + Send;
 
     /// Takes a model out of service. It can be loaded again.
     ///
     /// # Errors
     /// `UnknownModel`. Where several serve it, the sentence names each that failed.
-    fn unload(&self, name: &ModelName) -> impl Future<Output = Result<()>> + Send;
+    fn unload(&self, name: &ModelName, by: For<'_>) -> impl Future<Output = Result<()>> + Send;
 }
+
+/// For which question something is asked.
+pub type For<'a> = Option<&'a Question>;
 
 /// What a target is and what it takes and gives, in terms that every protocol can say.
 #[derive(Debug, Clone, PartialEq, Eq)]

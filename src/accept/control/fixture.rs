@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use bytestring::ByteString;
 use tokio::sync::watch;
 
-use super::{Description, Directory};
+use super::{Description, Directory, For};
 use crate::error::{Error, Kind, Result};
 use crate::infer::{ModelName, Target, Version, VersionChoice};
 use crate::models::{IndexEntry, VersionState};
@@ -91,7 +91,7 @@ impl Directory for Hearsay {
         ])
     }
 
-    async fn describe(&self, target: &Target) -> Result<Description> {
+    async fn describe(&self, target: &Target, _by: For<'_>) -> Result<Description> {
         let means = version_of(target)?;
         Ok(Description {
             name: target.name.clone(),
@@ -102,18 +102,18 @@ impl Directory for Hearsay {
         })
     }
 
-    async fn config(&self, target: &Target) -> Result<proto::ModelConfig> {
+    async fn config(&self, target: &Target, _by: For<'_>) -> Result<proto::ModelConfig> {
         version_of(target)?;
         Ok(proto::ModelConfig { name: target.name.to_string(), ..Default::default() })
     }
 
-    async fn statistics(&self, of: Option<&Target>) -> Result<Vec<proto::ModelStatistics>> {
+    async fn statistics(&self, of: Option<&Target>, _by: For<'_>) -> Result<Vec<proto::ModelStatistics>> {
         let name = of.map_or("all".to_owned(), Target::to_string);
         Ok(vec![proto::ModelStatistics { name, ..Default::default() }])
     }
 
     /// Nobody can load `numbered`.
-    async fn load(&self, name: &ModelName) -> Result<()> {
+    async fn load(&self, name: &ModelName, _by: For<'_>) -> Result<()> {
         self.ask("load", name);
         match name.as_str() {
             "numbered" => Err(Error::new(Kind::Unloadable, "east: version 2: broken; west: no room")),
@@ -121,7 +121,7 @@ impl Directory for Hearsay {
         }
     }
 
-    async fn unload(&self, name: &ModelName) -> Result<()> {
+    async fn unload(&self, name: &ModelName, _by: For<'_>) -> Result<()> {
         self.ask("unload", name);
         Ok(())
     }

@@ -13,7 +13,7 @@ mod settings;
 mod tensorflow;
 
 pub use catalog::CatalogDirectory;
-pub use directory::{Description, Directory};
+pub use directory::{Description, Directory, For};
 pub use health::HealthService;
 pub use open_inference::OpenInferenceControl;
 pub use settings::RuntimeSettings;

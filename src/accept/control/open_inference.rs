@@ -2,15 +2,18 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroU64;
+use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
 use super::settings::{log_settings, set_log, set_trace, trace_settings};
-use super::{Directory, Readiness, RuntimeSettings, description};
+use super::{Directory, For, Readiness, RuntimeSettings, description};
 use crate::accept::generated::inference::grpc_inference_service_server::GrpcInferenceService;
+use crate::accept::questions::question;
 use crate::error::{Error, Kind};
 use crate::infer::{ModelName, Target, Version, VersionChoice};
 use crate::models::{IndexEntry, VersionState};
+use crate::observe::trace::Question;
 use crate::wire::proto::inference as proto;
 
 /// The extensions that are served, and no others: clients decide from this list what to ask for.
@@ -57,6 +60,13 @@ fn index_entry(entry: IndexEntry) -> proto::repository_index_response::ModelInde
         reason: entry.reason.to_string(),
         infergate_nature: entry.nature.map_or(0, NonZeroU64::get),
     }
+}
+
+/// A question that turns out to be about this model.
+fn about<'a>(question: &'a Option<Arc<Question>>, model: &ModelName) -> For<'a> {
+    let question = question.as_deref()?;
+    question.is_about(model);
+    Some(question)
 }
 
 fn only_repository(name: &str) -> Result<(), Status> {
@@ -119,9 +129,10 @@ impl<D: Directory> GrpcInferenceService for OpenInferenceControl<D> {
         &self,
         request: Request<proto::ModelMetadataRequest>,
     ) -> Result<Response<proto::ModelMetadataResponse>, Status> {
+        let by = question(&request);
         let proto::ModelMetadataRequest { name, version } = request.into_inner();
         let target = Target::parse(name.into(), &version)?;
-        let model = self.directory().describe(&target).await?;
+        let model = self.directory().describe(&target, about(&by, &target.name)).await?;
         let versions = match target.version {
             VersionChoice::Latest => model.versions,
             _ => model.version.into_iter().collect(),
@@ -140,8 +151,10 @@ impl<D: Directory> GrpcInferenceService for OpenInferenceControl<D> {
         &self,
         request: Request<proto::ModelConfigRequest>,
     ) -> Result<Response<proto::ModelConfigResponse>, Status> {
+        let by = question(&request);
         let proto::ModelConfigRequest { name, version } = request.into_inner();
-        let config = self.directory().config(&Target::parse(name.into(), &version)?).await?;
+        let target = Target::parse(name.into(), &version)?;
+        let config = self.directory().config(&target, about(&by, &target.name)).await?;
         Ok(Response::new(proto::ModelConfigResponse { config: Some(config) }))
     }
 
@@ -149,12 +162,17 @@ impl<D: Directory> GrpcInferenceService for OpenInferenceControl<D> {
         &self,
         request: Request<proto::ModelStatisticsRequest>,
     ) -> Result<Response<proto::ModelStatisticsResponse>, Status> {
+        let by = question(&request);
         let proto::ModelStatisticsRequest { name, version } = request.into_inner();
         let wanted = match name.as_str() {
             "" if version.is_empty() => None,
             _ => Some(Target::parse(name.into(), &version)?),
         };
-        let model_stats = self.directory().statistics(wanted.as_ref()).await?;
+        let by = match &wanted {
+            Some(target) => about(&by, &target.name),
+            None => by.as_deref(),
+        };
+        let model_stats = self.directory().statistics(wanted.as_ref(), by).await?;
         Ok(Response::new(proto::ModelStatisticsResponse { model_stats }))
     }
 
@@ -174,11 +192,12 @@ impl<D: Directory> GrpcInferenceService for OpenInferenceControl<D> {
         request: Request<proto::RepositoryModelLoadRequest>,
     ) -> Result<Response<proto::RepositoryModelLoadResponse>, Status> {
         self.may_control()?;
+        let by = question(&request);
         let proto::RepositoryModelLoadRequest { repository_name, model_name, parameters } = request.into_inner();
         only_repository(&repository_name)?;
         let name = ModelName::new(model_name.into())?;
         no_parameters_but(&[], &parameters)?;
-        self.directory().load(&name).await?;
+        self.directory().load(&name, about(&by, &name)).await?;
         Ok(Response::new(proto::RepositoryModelLoadResponse {}))
     }
 
@@ -187,12 +206,13 @@ impl<D: Directory> GrpcInferenceService for OpenInferenceControl<D> {
         request: Request<proto::RepositoryModelUnloadRequest>,
     ) -> Result<Response<proto::RepositoryModelUnloadResponse>, Status> {
         self.may_control()?;
+        let by = question(&request);
         let proto::RepositoryModelUnloadRequest { repository_name, model_name, parameters } = request.into_inner();
         only_repository(&repository_name)?;
         let name = ModelName::new(model_name.into())?;
         // No model depends on another here, so that this one changes nothing.
         no_parameters_but(&["unload_dependents"], &parameters)?;
-        self.directory().unload(&name).await?;
+        self.directory().unload(&name, about(&by, &name)).await?;
         Ok(Response::new(proto::RepositoryModelUnloadResponse {}))
     }
 

@@ -6,6 +6,7 @@ use tonic::{Request, Response, Status};
 use super::Directory;
 use crate::accept::generated::serving::model_service_server::ModelService;
 use crate::accept::generated::serving::prediction_service_server::PredictionService;
+use crate::accept::questions::question;
 use crate::error::Error;
 use crate::infer::{ModelName, Target, Version, VersionChoice};
 use crate::models::{IndexEntry, VersionState};
@@ -56,8 +57,9 @@ impl<D: Directory> PredictionService for TensorFlowControl<D> {
         &self,
         request: Request<proto::GetModelMetadataRequest>,
     ) -> Result<Response<proto::GetModelMetadataResponse>, Status> {
+        let by = question(&request);
         let proto::GetModelMetadataRequest { model_spec, metadata_field } = request.into_inner();
-        let model = self.directory.describe(&target(model_spec)?).await?;
+        let model = self.directory.describe(&target(model_spec)?, by.as_deref()).await?;
         if metadata_field.is_empty() || metadata_field.iter().any(|field| field != SIGNATURE_DEF) {
             return Err(Error::invalid("metadata_field must be \"signature_def\"").into());
         }
@@ -106,11 +108,12 @@ impl<D: Directory> ModelService for TensorFlowControl<D> {
         &self,
         request: Request<proto::GetModelStatusRequest>,
     ) -> Result<Response<proto::GetModelStatusResponse>, Status> {
+        let by = question(&request);
         let target = target(request.into_inner().model_spec)?;
         let wanted = match &target.version {
             VersionChoice::Latest => None,
             VersionChoice::Exact(version) => Some(*version),
-            VersionChoice::Label(_) => self.directory.describe(&target).await?.version,
+            VersionChoice::Label(_) => self.directory.describe(&target, by.as_deref()).await?.version,
         };
         let entries = self.directory.index().await?.into_iter().filter(|entry| entry.name == target.name);
         let entries = entries.filter(|entry| wanted.is_none() || entry.version == wanted);

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::header::CONTENT_TYPE;
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt, Full};
 use tonic::Status;
 use tonic::body::Body;
@@ -14,17 +14,27 @@ use tower::Service;
 
 use super::{Endpoint, Failed};
 use crate::tensor::Rope;
-use crate::wire::{GRPC, PREFIX};
+use crate::wire::{GRPC, PREFIX, trace};
 
 /// A channel for generated clients, to one endpoint. It is always ready: a question to an endpoint that is not
 /// connected fails at once.
 #[derive(Clone)]
-pub struct Asking(Arc<Endpoint>);
+pub struct Asking {
+    endpoint: Arc<Endpoint>,
+    headers: HeaderMap,
+}
 
 impl Asking {
-    /// Questions to `endpoint`.
-    pub fn of(endpoint: Arc<Endpoint>) -> Asking {
-        Asking(endpoint)
+    /// Questions to `endpoint`, with these headers.
+    pub fn of(endpoint: Arc<Endpoint>, headers: HeaderMap) -> Asking {
+        Asking { endpoint, headers }
+    }
+
+    /// Questions that nobody but this process has asked for, and that come again and again: no trace is to be recorded.
+    pub fn unasked(endpoint: Arc<Endpoint>) -> Asking {
+        let mut headers = HeaderMap::new();
+        trace::write_unrecorded(&mut headers);
+        Asking { endpoint, headers }
     }
 }
 
@@ -38,9 +48,10 @@ impl Service<Request<Body>> for Asking {
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let endpoint = self.0.clone();
+        let Asking { endpoint, headers } = self.clone();
         Box::pin(async move {
-            let (head, body) = request.into_parts();
+            let (mut head, body) = request.into_parts();
+            head.headers.extend(headers);
             let path = head.uri.path_and_query().cloned().ok_or_else(|| Status::internal("a question has a path"))?;
             let message: Rope = body.collect().await?.to_bytes().into();
             let reply = endpoint.call(&path, &head.headers, &message).await;
@@ -51,7 +62,7 @@ impl Service<Request<Body>> for Asking {
 }
 
 /// The answer in the form that clients read.
-fn response(message: Option<Bytes>, trailers: http::HeaderMap) -> Response<Body> {
+fn response(message: Option<Bytes>, trailers: HeaderMap) -> Response<Body> {
     let Some(message) = message else {
         let mut response = Response::new(Body::empty());
         *response.headers_mut() = trailers;

@@ -42,7 +42,7 @@ enum Found {
 
 /// A client that asks one endpoint.
 pub(super) fn client(endpoint: &Arc<Endpoint>) -> GrpcInferenceServiceClient<Asking> {
-    GrpcInferenceServiceClient::new(Asking::of(endpoint.clone()))
+    GrpcInferenceServiceClient::new(Asking::unasked(endpoint.clone()))
 }
 
 /// Surveys an endpoint for as long as somebody keeps it.

@@ -1,4 +1,4 @@
-//! What became of the calls that were kept: each is exported or dropped, and counted as that once.
+//! What became of the calls, and questions, that were kept: each is exported or dropped, and counted as that once.
 
 use std::fmt;
 use std::sync::Arc;

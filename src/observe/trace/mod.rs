@@ -2,7 +2,7 @@
 //!
 //! A call is noted down while it is under way (`infer::Notes`), which costs a few stores; whether it is kept is decided for good
 //! when it is over, and only then spans are made of the notes, on a task that no call waits for. Where there is no collector
-//! nothing of this is made, and no id is drawn.
+//! nothing of this is made, and no id is drawn. RPCs that are no calls (`question`) are followed beside that.
 
 mod counts;
 mod environment;
@@ -10,6 +10,7 @@ mod export;
 mod names;
 mod otlp;
 mod pace;
+mod question;
 mod sampler;
 mod spans;
 
@@ -21,6 +22,7 @@ use prometheus_client::collector::Collector as Collects;
 pub use counts::{Counts, Dropped};
 pub use environment::Environment;
 pub use pace::Pace;
+pub use question::{Asked, Errand, Manner, Question, Rpc};
 pub use sampler::{Caller, Sampler};
 pub use spans::Status;
 
@@ -31,7 +33,7 @@ use crate::observe::otlp::{Collector, Exporter, Signal};
 use export::Queue;
 use pace::Paced;
 use sampler::{Decision, KEPT_LATE};
-use spans::{Ended, Kept};
+use spans::{Ended, Kept, OfCall};
 
 /// Which calls are kept.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -176,7 +178,7 @@ impl Following {
         let kept = self.kept(&status, at)?;
         let Following { tracer, trace, method, timeline } = self;
         let trace_id = trace.context.trace_id;
-        tracer.queue.put(Ended { trace, timeline, method, at, status, kept }).then_some(trace_id)
+        tracer.queue.put(Ended::Call(OfCall { trace, timeline, method, at, status, kept })).then_some(trace_id)
     }
 
     /// Why it is kept, where it is.

@@ -2,10 +2,14 @@
 
 pub(super) const RPC_SYSTEM: &str = "rpc.system.name";
 pub(super) const RPC_METHOD: &str = "rpc.method";
+pub(super) const RPC_METHOD_ORIGINAL: &str = "rpc.method_original";
 pub(super) const RPC_STATUS: &str = "rpc.response.status_code";
 pub(super) const ERROR_TYPE: &str = "error.type";
 pub(super) const SERVER_ADDRESS: &str = "server.address";
 pub(super) const SERVER_PORT: &str = "server.port";
+
+/// The only system of RPCs that there is here; also the name of spans whose method nobody knows.
+pub(super) const GRPC: &str = "grpc";
 
 pub(super) const MODEL_NAME: &str = "inference.model.name";
 pub(super) const MODEL_VERSION: &str = "inference.model.version";
@@ -72,10 +76,11 @@ mod tests {
 
     #[test]
     fn the_names_are_those_of_the_conventions_of_now() {
-        let ours = [RPC_SYSTEM, RPC_METHOD, RPC_STATUS, ERROR_TYPE, SERVER_ADDRESS, SERVER_PORT];
+        let ours = [RPC_SYSTEM, RPC_METHOD, RPC_METHOD_ORIGINAL, RPC_STATUS, ERROR_TYPE, SERVER_ADDRESS, SERVER_PORT];
         let theirs = [
             attribute::RPC_SYSTEM_NAME,
             attribute::RPC_METHOD,
+            attribute::RPC_METHOD_ORIGINAL,
             attribute::RPC_RESPONSE_STATUS_CODE,
             attribute::ERROR_TYPE,
             attribute::SERVER_ADDRESS,

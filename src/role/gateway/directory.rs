@@ -2,23 +2,26 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use futures_util::stream::iter;
+use http::HeaderMap;
 use tokio::sync::watch;
 use tokio::time::timeout;
-use tonic::Status;
+use tonic::{Code, Status};
 
-use crate::accept::{Description, Directory};
+use crate::accept::{Description, Directory, For};
 use crate::balance::{Asking, Endpoint, Roster, Told};
 use crate::error::{Error, Kind, Result};
 use crate::infer::{ModelName, Target, Version, VersionChoice};
 use crate::models::{IndexEntry, VersionState};
+use crate::observe::trace::{Errand, Question};
 use crate::tensor::{DType, Dim, Signature, TensorSpec};
 use crate::wire::proto::inference as proto;
 use crate::wire::proto::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
-use crate::wire::status::failure;
+use crate::wire::status::{code_name, failure};
+use crate::wire::trace;
 
 /// How long a question may take, and a load.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -29,6 +32,16 @@ const AT_ONCE: usize = 16;
 const LARGEST: usize = 16 << 20;
 
 type Client = GrpcInferenceServiceClient<Asking>;
+
+/// The RPCs that backends are asked by.
+const METADATA: &str = "inference.GRPCInferenceService/ModelMetadata";
+const CONFIG: &str = "inference.GRPCInferenceService/ModelConfig";
+const STATISTICS: &str = "inference.GRPCInferenceService/ModelStatistics";
+const LOAD: &str = "inference.GRPCInferenceService/RepositoryModelLoad";
+const UNLOAD: &str = "inference.GRPCInferenceService/RepositoryModelUnload";
+
+/// By which RPC backends are asked, and for which question.
+type Order<'a> = (&'static str, For<'a>);
 
 /// The roster as a directory.
 #[derive(Clone)]
@@ -57,6 +70,7 @@ impl RosterDirectory {
     async fn ask<T, F: Future<Output = Result<T, Status>>>(
         &self,
         target: &Target,
+        order: Order<'_>,
         question: impl Fn(Client) -> F,
     ) -> Result<T> {
         let serving = self.serving(target).await?;
@@ -64,7 +78,7 @@ impl RosterDirectory {
         let mut last = Error::late("asking backends");
         for number in 0..serving.len().min(3) {
             let endpoint = &serving[(first + number) % serving.len()];
-            match asked(endpoint, PATIENCE, &question).await {
+            match asked(endpoint, PATIENCE, order, &question).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => last = error,
             }
@@ -76,11 +90,12 @@ impl RosterDirectory {
     async fn ask_all<T, F: Future<Output = Result<T, Status>>>(
         &self,
         patience: Duration,
+        order: Order<'_>,
         question: impl Fn(Client) -> F,
     ) -> Vec<(String, Result<T>)> {
         let asking = self.roster.endpoints().into_iter().map(|endpoint| {
             let question = &question;
-            async move { (endpoint.name().to_string(), asked(&endpoint, patience, question).await) }
+            async move { (endpoint.name().to_string(), asked(&endpoint, patience, order, question).await) }
         });
         iter(asking).buffer_unordered(AT_ONCE).collect().await
     }
@@ -88,11 +103,11 @@ impl RosterDirectory {
     /// Has something done by every backend, and says who did not do it.
     async fn everywhere<T, F: Future<Output = Result<T, Status>>>(
         &self,
-        what: &str,
-        name: &ModelName,
-        order: impl Fn(Client) -> F,
+        (what, name): (&str, &ModelName),
+        order: Order<'_>,
+        question: impl Fn(Client) -> F,
     ) -> Result<()> {
-        let answers = self.ask_all(LOADING, order).await;
+        let answers = self.ask_all(LOADING, order, question).await;
         // Whoever loads a model and then calls it finds it.
         self.roster.survey().await;
         let all = answers.len();
@@ -113,14 +128,30 @@ impl RosterDirectory {
 async fn asked<T, F: Future<Output = Result<T, Status>>>(
     endpoint: &Arc<Endpoint>,
     patience: Duration,
+    (method, by): Order<'_>,
     question: impl Fn(Client) -> F,
 ) -> Result<T> {
-    let client = GrpcInferenceServiceClient::new(Asking::of(endpoint.clone())).max_decoding_message_size(LARGEST);
-    match timeout(patience, question(client)).await {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(status)) => Err(understood(&status)),
-        Err(_) => Err(Error::late("asking a backend")),
+    let errand = |by: &Question| {
+        let (endpoint, address, zone) = (endpoint.name().clone(), endpoint.address(), endpoint.zone().cloned());
+        by.asks(Errand { method, endpoint, address, zone, began: Instant::now() })
+    };
+    let errand = by.map(|by| (by, errand(by)));
+    let mut headers = HeaderMap::new();
+    if let Some((by, span_id)) = errand {
+        trace::write(&by.trace, span_id, &mut headers);
     }
+    let asking = Asking::of(endpoint.clone(), headers);
+    let client = GrpcInferenceServiceClient::new(asking).max_decoding_message_size(LARGEST);
+    let (answer, code) = match timeout(patience, question(client)).await {
+        Ok(Ok(answer)) => (Ok(answer), Code::Ok),
+        Ok(Err(status)) => (Err(understood(&status)), status.code()),
+        Err(_) => (Err(Error::late("asking a backend")), Code::DeadlineExceeded),
+    };
+    if let Some((by, span_id)) = errand {
+        let failure = answer.as_ref().err().map(|error| (code_name(code), error.clone()));
+        by.has_asked(span_id, Instant::now(), failure);
+    }
+    answer
 }
 
 /// A backend's refusal as ours.
@@ -161,9 +192,9 @@ impl Directory for RosterDirectory {
         Ok(self.roster.told().into_iter().map(entry).collect())
     }
 
-    async fn describe(&self, target: &Target) -> Result<Description> {
+    async fn describe(&self, target: &Target, by: For<'_>) -> Result<Description> {
         let request = proto::ModelMetadataRequest { name: target.name.to_string(), version: version_of(target) };
-        let answer = self.ask(target, |mut client| {
+        let answer = self.ask(target, (METADATA, by), |mut client| {
             let request = request.clone();
             async move { Ok(client.model_metadata(request).await?.into_inner()) }
         });
@@ -189,16 +220,16 @@ impl Directory for RosterDirectory {
         })
     }
 
-    async fn config(&self, target: &Target) -> Result<proto::ModelConfig> {
+    async fn config(&self, target: &Target, by: For<'_>) -> Result<proto::ModelConfig> {
         let request = proto::ModelConfigRequest { name: target.name.to_string(), version: version_of(target) };
-        let answer = self.ask(target, |mut client| {
+        let answer = self.ask(target, (CONFIG, by), |mut client| {
             let request = request.clone();
             async move { Ok(client.model_config(request).await?.into_inner().config.unwrap_or_default()) }
         });
         answer.await
     }
 
-    async fn statistics(&self, of: Option<&Target>) -> Result<Vec<proto::ModelStatistics>> {
+    async fn statistics(&self, of: Option<&Target>, by: For<'_>) -> Result<Vec<proto::ModelStatistics>> {
         if let Some(target) = of {
             self.roster.look_up(target).await?;
         }
@@ -206,7 +237,7 @@ impl Directory for RosterDirectory {
             name: of.map(|target| target.name.to_string()).unwrap_or_default(),
             version: of.map(version_of).unwrap_or_default(),
         };
-        let answers = self.ask_all(PATIENCE, |mut client| {
+        let answers = self.ask_all(PATIENCE, (STATISTICS, by), |mut client| {
             let request = request.clone();
             async move { Ok(client.model_statistics(request).await?.into_inner().model_stats) }
         });
@@ -222,20 +253,20 @@ impl Directory for RosterDirectory {
         Ok(sums.into_values().collect())
     }
 
-    async fn load(&self, name: &ModelName) -> Result<()> {
-        let order = |mut client: Client| {
+    async fn load(&self, name: &ModelName, by: For<'_>) -> Result<()> {
+        let question = |mut client: Client| {
             let request = proto::RepositoryModelLoadRequest { model_name: name.to_string(), ..Default::default() };
             async move { client.repository_model_load(request).await }
         };
-        self.everywhere("load", name, order).await
+        self.everywhere(("load", name), (LOAD, by), question).await
     }
 
-    async fn unload(&self, name: &ModelName) -> Result<()> {
-        let order = |mut client: Client| {
+    async fn unload(&self, name: &ModelName, by: For<'_>) -> Result<()> {
+        let question = |mut client: Client| {
             let request = proto::RepositoryModelUnloadRequest { model_name: name.to_string(), ..Default::default() };
             async move { client.repository_model_unload(request).await }
         };
-        self.everywhere("unload", name, order).await
+        self.everywhere(("unload", name), (UNLOAD, by), question).await
     }
 }
 

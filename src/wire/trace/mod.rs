@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 pub use propagators::{Carried, Propagators};
 
-use crate::infer::{Trace, TraceContext};
+use crate::infer::{Trace, TraceContext, new_span_id};
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
@@ -36,6 +36,12 @@ pub fn write(trace: &Trace, span_id: u64, headers: &mut HeaderMap) {
     if let Some(baggage) = &trace.baggage {
         headers.insert(BAGGAGE, baggage.clone());
     }
+}
+
+/// Says in the headers of a question, in the W3C's form, that no trace of it is to be recorded.
+pub fn write_unrecorded(headers: &mut HeaderMap) {
+    let context = TraceContext { trace_id: fastrand::u128(1..), span_id: new_span_id(), sampled: false };
+    headers.insert(TRACEPARENT, traceparent::traceparent(&context));
 }
 
 /// No value of a span comes twice, so that none should push others out of the connection's table of headers.

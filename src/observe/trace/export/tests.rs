@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::infer::{Forms, Notes, Timeline, Trace, TraceContext};
-use crate::observe::trace::spans::{Kept, Status};
+use crate::observe::trace::spans::{Kept, OfCall, Status};
 
 /// Takes messages and answers well or badly, or with `None` never.
 #[derive(Debug, Clone)]
@@ -38,7 +38,7 @@ fn ended() -> Ended {
     let (forms, notes) = (Forms::default(), Some(Notes::begin(None)));
     let trace = Arc::new(Trace { context, state: None, baggage: None, forms, notes });
     let timeline = Timeline::start(now);
-    Ended { trace, timeline, method: "a/B", at: now, status: Status::OK, kept: Kept::Sampled }
+    Ended::Call(OfCall { trace, timeline, method: "a/B", at: now, status: Status::OK, kept: Kept::Sampled })
 }
 
 fn told(queue: &Queue) -> (u64, u64, [u64; 3]) {

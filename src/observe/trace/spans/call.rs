@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::canvas::{Canvas, Drawn, Place};
-use super::{Ended, batch, hop};
+use super::{OfCall, batch, hop};
 use crate::infer::{Mark, Notes, Run, Spent, Stage, TraceContext, Work, Works};
 use crate::observe::trace::names;
 use crate::observe::trace::otlp::{Kind, Value};
@@ -30,7 +30,7 @@ pub(super) fn draw(canvas: &mut Canvas<'_>) {
 
 /// What the call's time was spent on. Of one that failed, or whose caller left, what comes after the last stamp was spent in
 /// the stage that it did not get through.
-fn spent(ended: &Ended, works: &[Work]) -> (Spent, Option<Mark>) {
+fn spent(ended: &OfCall, works: &[Work]) -> (Spent, Option<Mark>) {
     let timeline = &ended.timeline;
     if ended.status.failure.is_none() {
         return (timeline.spent_until(ended.at), None);

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Anchor, Ended};
+use super::{Anchor, OfCall};
 use crate::infer::{TraceContext, new_span_id};
 use crate::observe::trace::names;
 use crate::observe::trace::otlp::{Head, Kind, Spans, Value};
@@ -33,7 +33,12 @@ impl Place {
 /// A span that is being drawn.
 pub(super) struct Drawn<'a>(&'a mut Spans);
 
-impl Drawn<'_> {
+impl<'a> Drawn<'a> {
+    pub(super) fn begin(spans: &'a mut Spans, head: &Head<'_>) -> Drawn<'a> {
+        spans.begin(head);
+        Drawn(spans)
+    }
+
     pub(super) fn set<'v>(&mut self, name: &'static str, value: impl Into<Value<'v>>) -> &mut Self {
         self.0.attribute(name, value.into());
         self
@@ -61,14 +66,14 @@ impl Drawn<'_> {
 }
 
 pub(super) struct Canvas<'a> {
-    pub(super) ended: &'a Ended,
+    pub(super) ended: &'a OfCall,
     /// When the call began, in nanoseconds since 1970.
     began: u64,
     spans: &'a mut Spans,
 }
 
 impl<'a> Canvas<'a> {
-    pub(super) fn of(ended: &'a Ended, anchor: Anchor, spans: &'a mut Spans) -> Canvas<'a> {
+    pub(super) fn of(ended: &'a OfCall, anchor: Anchor, spans: &'a mut Spans) -> Canvas<'a> {
         Canvas { ended, began: anchor.at(ended.timeline.started()), spans }
     }
 

@@ -1,4 +1,5 @@
-//! What was noted of a call as spans: a pure function of the notes, run once for a call that is kept, when it is over.
+//! What was noted of a call, or of a question, as spans: a pure function of the notes, run once for one that is kept, when it
+//! is over.
 //!
 //! ```text
 //! SERVER  the call                              at a gateway
@@ -11,6 +12,9 @@
 //! ├ receive, queue, return
 //! ├ batch                                       in one of its calls, linked to all of them
 //! └ execute ─► batch                            in the others, linked to that
+//!
+//! SERVER  a question, such as RepositoryModelLoad
+//! └ CLIENT  an endpoint that was asked for it   at a gateway
 //! ```
 
 mod anchor;
@@ -18,6 +22,7 @@ mod batch;
 mod call;
 mod canvas;
 mod hop;
+mod question;
 #[cfg(test)]
 mod tests;
 
@@ -25,13 +30,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 pub(super) use anchor::Anchor;
+pub(super) use question::OfQuestion;
 
 use crate::error::Error;
 use crate::infer::{Timeline, Trace};
 use crate::observe::trace::otlp::Spans;
 use canvas::Canvas;
 
-/// How a call ended.
+/// How a call or a question ended.
 #[derive(Debug, Clone)]
 pub struct Status {
     /// The name that gRPC has for it, such as `OK`.
@@ -66,9 +72,17 @@ impl Kept {
     }
 }
 
+/// What is over and kept.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// The usual case.
+    Call(OfCall),
+    Question(Box<OfQuestion>),
+}
+
 /// A call that is over and kept.
 #[derive(Debug)]
-pub(super) struct Ended {
+pub(super) struct OfCall {
     pub(super) trace: Arc<Trace>,
     pub(super) timeline: Timeline,
     /// Its RPC, such as `inference.GRPCInferenceService/ModelInfer`.
@@ -78,7 +92,10 @@ pub(super) struct Ended {
     pub(super) kept: Kept,
 }
 
-/// Draws the spans of a call among others, with `anchor` for times of day.
+/// Draws the spans of a call or a question among others, with `anchor` for times of day.
 pub(super) fn draw(ended: &Ended, anchor: Anchor, spans: &mut Spans) {
-    call::draw(&mut Canvas::of(ended, anchor, spans));
+    match ended {
+        Ended::Call(call) => call::draw(&mut Canvas::of(call, anchor, spans)),
+        Ended::Question(question) => question::draw(question, anchor, spans),
+    }
 }

@@ -35,7 +35,7 @@ fn unnoted(start: Instant) -> Member {
 fn of(member: &Member, at: Instant) -> Vec<Span> {
     let trace = member.trace.clone().unwrap();
     let (timeline, method) = (member.timeline.clone(), "service/Method");
-    spans(&Ended { trace, timeline, method, at, status: Status::OK, kept: Kept::Sampled })
+    spans(&Ended::Call(OfCall { trace, timeline, method, at, status: Status::OK, kept: Kept::Sampled }))
 }
 
 /// What a collector reads of it.
@@ -230,7 +230,7 @@ fn of_a_call_that_failed_the_rest_of_its_time_was_spent_in_the_stage_that_it_did
         let (trace, timeline, method) = (call.trace.clone().unwrap(), call.timeline.clone(), "service/Method");
         let failure = Some(Error::late("waiting"));
         let status = Status { code: "DEADLINE_EXCEEDED", failure };
-        let ended = Ended { trace, timeline, method, at: start + 9 * MS, status, kept: Kept::Error };
+        let ended = Ended::Call(OfCall { trace, timeline, method, at: start + 9 * MS, status, kept: Kept::Error });
         let span = spans(&ended).swap_remove(0);
         assert_eq!(get(&span, "inference.stage.other").as_deref(), Some("0"));
         let long = Stage::ALL.map(Stage::name).into_iter().filter(|stage| {
