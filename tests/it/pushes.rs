@@ -5,8 +5,9 @@ use std::net::Ipv4Addr;
 use infergate::config::{Config, ExportProtocol, Period};
 use serde_json::json;
 use tokio::net::TcpListener;
+use tonic::Status;
 
-use crate::harness::{Collector, Model, Pushed, Samples, Serving, echo, eventually, told, within};
+use crate::harness::{Collector, Model, Pushed, Reply, Samples, Serving, echo, eventually, told, within};
 
 const CALLS: usize = 5;
 
@@ -87,6 +88,28 @@ async fn the_last_values_are_pushed_when_the_process_ends() {
     assert_eq!((pushes.len(), counted(&pushes[0])), (1, CALLS as f64));
     assert_eq!((counts.taken(), counts.failed()), (1, 0));
     serving.finish().await;
+}
+
+#[tokio::test]
+async fn a_push_is_sent_again_where_a_collector_asks_for_it_and_counts_as_taken_if_only_a_part_is() {
+    for (protocol, collector, later) in [
+        (ExportProtocol::Grpc, Collector::grpc().await, Reply::Grpc(Status::unavailable("no"))),
+        (ExportProtocol::Http, Collector::http().await, Reply::Http(503, Some("0"))),
+    ] {
+        collector.replies([later, Reply::Partly(3, "too old")]);
+        let to = to(&collector, Period::minutes(10));
+        let mut serving = Serving::with([Model::echo()], |config| {
+            to(config);
+            config.metrics.protocol = Some(protocol);
+        })
+        .await;
+        let counts = serving.pushed().clone();
+        let drained = serving.drain();
+        within(drained).await.unwrap();
+        assert_eq!((collector.heads().len(), collector.pushes().len()), (2, 1), "{protocol:?}");
+        assert_eq!((counts.taken(), counts.failed()), (1, 0), "{protocol:?}");
+        serving.finish().await;
+    }
 }
 
 #[tokio::test]

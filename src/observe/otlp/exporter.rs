@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::stream::{Iter, iter};
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, USER_AGENT};
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Method, Request, Uri};
 use http_body::Frame;
 use http_body_util::{BodyExt, Full, Limited, StreamBody};
 use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
@@ -24,7 +24,7 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic::{Code, Status};
 use tower::ServiceExt;
 
-use super::{Protocol, Signal};
+use super::{Export, Protocol, Sent, Signal, Taken, again};
 use crate::pem;
 
 const OURSELVES: &str = concat!("infergate/", env!("CARGO_PKG_VERSION"));
@@ -71,12 +71,6 @@ impl Collector {
     }
 }
 
-/// Whoever takes messages.
-pub(in crate::observe) trait Export: Send {
-    /// Takes what is told of this process, or says why not.
-    fn export(&self, message: Bytes) -> impl Future<Output = Result<(), String>> + Send;
-}
-
 /// A collector that connects when there is something to send.
 pub(in crate::observe) struct Exporter {
     to: To,
@@ -94,12 +88,14 @@ struct Refused {
     why: String,
     /// Whether it may be later.
     is_passing: bool,
+    /// When the collector wants to be asked again, where it says so.
+    wait: Option<Duration>,
 }
 
 impl Refused {
     /// There was no answer.
     fn lost(error: &(dyn std::error::Error + 'static)) -> Refused {
-        Refused { why: chain(error), is_passing: true }
+        Refused { why: chain(error), is_passing: true, wait: None }
     }
 }
 
@@ -129,7 +125,7 @@ impl Exporter {
         Ok(Exporter { to, headers: collector.headers.clone(), timeout: collector.timeout })
     }
 
-    async fn send(&self, message: Bytes) -> Result<(), Refused> {
+    async fn send(&self, message: Bytes) -> Result<Taken, Refused> {
         match &self.to {
             To::Grpc { channel, uri, is_gzipped } => {
                 let body = tonic::body::Body::new(framed(message, *is_gzipped));
@@ -149,7 +145,7 @@ impl Exporter {
                 }
                 request.headers_mut().insert(USER_AGENT, HeaderValue::from_static(OURSELVES));
                 let answer = client.request(request).await.map_err(|error| Refused::lost(&error))?;
-                http_status(answer.status())
+                http_status(answer).await
             }
         }
     }
@@ -165,17 +161,24 @@ impl Exporter {
 }
 
 impl Export for Exporter {
-    async fn export(&self, message: Bytes) -> Result<(), String> {
+    async fn export(&self, message: Bytes) -> Sent {
+        let (mut retries, mut last) = (0, None);
         let sending = async {
-            for retry in 0.. {
+            loop {
                 match self.send(message.clone()).await {
-                    Err(refused) if refused.is_passing && retry < RETRIES => sleep(PAUSE * 2u32.pow(retry)).await,
+                    Err(refused) if refused.is_passing && retries < RETRIES => {
+                        let pause = (PAUSE * 2u32.pow(retries)).max(refused.wait.unwrap_or_default());
+                        last = Some(refused.why);
+                        sleep(pause).await;
+                        retries += 1;
+                    }
                     result => return result.map_err(|refused| refused.why),
                 }
             }
-            Ok(())
         };
-        timeout(self.timeout, sending).await.unwrap_or_else(|_| Err("it did not answer in time".to_owned()))
+        let taken = timeout(self.timeout, sending).await;
+        let taken = taken.unwrap_or_else(|_| Err(last.unwrap_or_else(|| "it did not answer in time".to_owned())));
+        Sent { retries, taken }
     }
 }
 
@@ -227,7 +230,7 @@ fn framed(message: Bytes, is_gzipped: bool) -> Framed {
 
 /// An `ExportTraceServiceResponse`, or one of metrics, which is the same.
 #[derive(Clone, PartialEq, prost::Message)]
-struct Taken {
+struct Answer {
     #[prost(message, tag = "1")]
     partly: Option<Partly>,
 }
@@ -240,7 +243,13 @@ struct Partly {
     why: String,
 }
 
-async fn grpc_status(answer: http::Response<tonic::body::Body>) -> Result<(), Refused> {
+/// What an answer says that cannot be read is nothing: the message was taken.
+fn read(answer: &[u8]) -> Taken {
+    let Partly { rejected, why } = Answer::decode(answer).ok().and_then(|answer| answer.partly).unwrap_or_default();
+    Taken { rejected: rejected.try_into().unwrap_or_default(), why }
+}
+
+async fn grpc_status(answer: http::Response<tonic::body::Body>) -> Result<Taken, Refused> {
     let (head, body) = answer.into_parts();
     let limited = Limited::new(body, MOST_ANSWER).collect().await;
     let body = limited.map_err(|error| Refused::lost(&*error))?;
@@ -251,14 +260,10 @@ async fn grpc_status(answer: http::Response<tonic::body::Body>) -> Result<(), Re
         return Err(Refused {
             why: format!("{:?}: {}", status.code(), status.message()),
             is_passing: is_passing(&status),
+            wait: again::in_details(status.details()),
         });
     }
-    let answer = body.to_bytes();
-    let taken = answer.get(PREFIX..).and_then(|message| Taken::decode(message).ok()).unwrap_or_default();
-    if let Some(partly) = taken.partly.filter(|partly| *partly != Partly::default()) {
-        tracing::warn!(rejected = partly.rejected, why = partly.why, "a collector has not taken all that it was told");
-    }
-    Ok(())
+    Ok(body.to_bytes().get(PREFIX..).map_or_else(Taken::default, read))
 }
 
 /// Codes after which the protocol asks for another try; of a server that has too much to do only where it says when.
@@ -266,14 +271,20 @@ fn is_passing(status: &Status) -> bool {
     match status.code() {
         Code::Cancelled | Code::DeadlineExceeded | Code::Aborted | Code::OutOfRange => true,
         Code::Unavailable | Code::DataLoss => true,
-        Code::ResourceExhausted => !status.details().is_empty(),
+        Code::ResourceExhausted => again::in_details(status.details()).is_some(),
         _ => false,
     }
 }
 
-fn http_status(status: StatusCode) -> Result<(), Refused> {
-    let is_passing = matches!(status.as_u16(), 429 | 502 | 503 | 504);
-    if status.is_success() { Ok(()) } else { Err(Refused { why: format!("it answered {status}"), is_passing }) }
+async fn http_status(answer: http::Response<hyper::body::Incoming>) -> Result<Taken, Refused> {
+    let (head, body) = answer.into_parts();
+    // Read to its end also where it says nothing, so that its connection can be used again.
+    let body = Limited::new(body, MOST_ANSWER).collect().await;
+    if head.status.is_success() {
+        return Ok(body.map_or_else(|_| Taken::default(), |body| read(&body.to_bytes())));
+    }
+    let is_passing = matches!(head.status.as_u16(), 429 | 502 | 503 | 504);
+    Err(Refused { why: format!("it answered {}", head.status), is_passing, wait: again::in_headers(&head.headers) })
 }
 
 fn gzipped(message: &[u8]) -> Bytes {

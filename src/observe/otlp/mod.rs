@@ -1,13 +1,16 @@
 //! How collectors of OpenTelemetry are told anything: what its variables say of them, and messages on their way there. What
 //! is in a message is the business of whoever sends it.
 
+mod again;
 mod environment;
 mod exporter;
+
+use bytes::Bytes;
 
 pub use environment::{Address, Exports, PREFIX, Protocol, SERVICE_NAME, Variables};
 pub use exporter::Collector;
 
-pub(super) use exporter::{Export, Exporter};
+pub(super) use exporter::Exporter;
 
 /// What is told. Each has its own service, path and variables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,4 +45,28 @@ impl Signal {
             Signal::Metrics => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
         }
     }
+}
+
+/// Whoever takes messages.
+pub(super) trait Export: Send {
+    /// Takes what is told of this process.
+    fn export(&self, message: Bytes) -> impl Future<Output = Sent> + Send;
+}
+
+/// What came of a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Sent {
+    /// How often it was sent again.
+    pub(super) retries: u32,
+    /// Whether it was taken, or why not.
+    pub(super) taken: Result<Taken, String>,
+}
+
+/// What a collector says of a message that it has taken.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Taken {
+    /// Spans, or points of metrics, in it that it has not.
+    pub(super) rejected: u64,
+    /// What it has to say.
+    pub(super) why: String,
 }

@@ -19,7 +19,7 @@ pub use environment::Environment;
 pub use message::Histograms;
 
 use super::Metrics;
-use super::otlp::{Collector, Export, Exporter, Signal};
+use super::otlp::{Collector, Export, Exporter, Signal, Taken};
 use message::Told;
 
 /// A clock does not reach further than it must.
@@ -151,7 +151,10 @@ impl<E: Export + Sync> Pushing<E> {
         // On a thread of its own: a large process has megabytes to tell.
         let messages = spawn_blocking(move || told.messages(&metrics.families(), SystemTime::now())).await;
         for message in messages.map_err(|error| error.to_string())? {
-            self.exporter.export(message).await?;
+            let Taken { rejected, why } = self.exporter.export(message).await.taken?;
+            if rejected > 0 || !why.is_empty() {
+                tracing::warn!(rejected, why, "a collector has not taken all metrics");
+            }
         }
         Ok(())
     }

@@ -41,6 +41,8 @@ pub struct Counts {
     exported: AtomicU64,
     dropped: [AtomicU64; Dropped::ALL.len()],
     spans: AtomicU64,
+    rejected: AtomicU64,
+    retries: AtomicU64,
 }
 
 impl Counts {
@@ -56,8 +58,15 @@ impl Counts {
         self.dropped[why as usize].fetch_add(1, Relaxed);
     }
 
-    pub(super) fn export_spans(&self, count: usize) {
-        self.spans.fetch_add(count as u64, Relaxed);
+    /// Of so many spans in a message that was taken, these were not.
+    pub(super) fn export_spans(&self, count: usize, rejected: u64) {
+        let rejected = rejected.min(count as u64);
+        self.spans.fetch_add(count as u64 - rejected, Relaxed);
+        self.rejected.fetch_add(rejected, Relaxed);
+    }
+
+    pub(super) fn retry(&self, times: u32) {
+        self.retries.fetch_add(times.into(), Relaxed);
     }
 
     /// Calls that were kept; once none of them waits any more, as many as were exported and dropped together.
@@ -68,6 +77,21 @@ impl Counts {
     /// Calls whose spans a collector has taken.
     pub fn exported(&self) -> u64 {
         self.exported.load(Relaxed)
+    }
+
+    /// Spans that a collector has taken.
+    pub fn spans(&self) -> u64 {
+        self.spans.load(Relaxed)
+    }
+
+    /// Spans that it has not, of messages that it has.
+    pub fn spans_rejected(&self) -> u64 {
+        self.rejected.load(Relaxed)
+    }
+
+    /// How often messages were sent again.
+    pub fn retries(&self) -> u64 {
+        self.retries.load(Relaxed)
     }
 
     /// Calls whose spans were dropped for this reason.
@@ -87,7 +111,9 @@ impl Collector for Telling {
         for (name, help, count) in [
             ("tracing_calls_kept", "Calls whose spans are to be exported", counts.kept()),
             ("tracing_calls_exported", "Calls whose spans a collector has taken", counts.exported()),
-            ("tracing_spans_exported", "Spans that a collector has taken", counts.spans.load(Relaxed)),
+            ("tracing_spans_exported", "Spans that a collector has taken", counts.spans()),
+            ("tracing_spans_rejected", "Spans that it has not taken, of messages that it has", counts.spans_rejected()),
+            ("tracing_exports_retried", "Messages of spans that were sent again", counts.retries()),
         ] {
             encoder.encode_descriptor(name, help, None, MetricType::Counter)?.encode_counter(&count, none)?;
         }

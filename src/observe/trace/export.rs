@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::counts::{Counts, Dropped};
 use super::otlp::Spans;
 use super::spans::{Anchor, Ended, draw};
-use crate::observe::otlp::Export;
+use crate::observe::otlp::{Export, Sent, Taken};
 
 /// Calls whose spans go out in one message at most.
 const MOST: usize = 128;
@@ -64,6 +64,7 @@ impl Queue {
             is_closing: is_closing.subscribe(),
             longest: 0,
             fails: false,
+            said: String::new(),
         };
         let task = Mutex::new(Some(tokio::spawn(exporting.run(waiting))));
         Queue { sender, counts, is_closing, task }
@@ -110,6 +111,8 @@ struct Exporting<E> {
     longest: usize,
     /// Whether the last export failed.
     fails: bool,
+    /// What the collector had to say of the last.
+    said: String,
 }
 
 impl<E: Export> Exporting<E> {
@@ -148,18 +151,32 @@ impl<E: Export> Exporting<E> {
         let (count, message) = (spans.count(), spans.finish());
         self.longest = self.longest.max(message.len());
         // Until the answer is there: should the task be ended meanwhile, they count as dropped by that.
-        let result = self.exporter.export(message.into()).await;
-        let fate = if result.is_ok() { None } else { Some(Dropped::Failed) };
-        if result.is_ok() {
-            self.counts.export_spans(count);
+        let Sent { retries, taken } = self.exporter.export(message.into()).await;
+        let fate = if taken.is_ok() { None } else { Some(Dropped::Failed) };
+        self.counts.retry(retries);
+        if let Ok(taken) = &taken {
+            self.counts.export_spans(count, taken.rejected);
         }
         calls.iter_mut().for_each(|call| call.fate.dropped = fate);
-        match result {
+        match taken {
             Err(error) if !self.fails => tracing::warn!(error, "spans cannot be exported"),
-            Ok(()) if self.fails => tracing::info!("spans are exported again"),
-            _ => {}
+            Err(_) => {}
+            Ok(taken) => self.taken(taken),
         }
         self.fails = fate.is_some();
+    }
+
+    /// Says in the log what is new of a message that was taken.
+    fn taken(&mut self, Taken { rejected, why }: Taken) {
+        if self.fails {
+            tracing::info!("spans are exported again");
+        }
+        if self.said != why && rejected > 0 {
+            tracing::warn!(rejected, why, "a collector has not taken all spans");
+        } else if self.said != why && !why.is_empty() {
+            tracing::warn!(why, "a collector has something to say of spans");
+        }
+        self.said = why;
     }
 }
 

@@ -1,12 +1,19 @@
-//! A collector of OTLP on a port of this machine, by gRPC or HTTP: it keeps the spans and metrics that come, and can stall.
+//! A collector of OTLP on a port of this machine, by gRPC or HTTP: it keeps the spans and metrics that come, can stall, and
+//! answers otherwise than well where a test says so.
 
+use std::collections::VecDeque;
+use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
+use http::{HeaderMap, HeaderName, HeaderValue};
 use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{
     MetricsService, MetricsServiceServer,
 };
-use opentelemetry_proto::tonic::collector::metrics::v1::{ExportMetricsServiceRequest, ExportMetricsServiceResponse};
+use opentelemetry_proto::tonic::collector::metrics::v1::{
+    ExportMetricsPartialSuccess, ExportMetricsServiceRequest, ExportMetricsServiceResponse,
+};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTracePartialSuccess;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
 use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
@@ -93,16 +100,34 @@ fn hex(bytes: &[u8]) -> String {
 pub struct Collector {
     scheme: &'static str,
     address: SocketAddr,
-    spans: Arc<Mutex<Vec<Span>>>,
-    pushes: Arc<Mutex<Vec<Pushed>>>,
+    kept: Arc<Mutex<Kept>>,
     stalls: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
 
+#[derive(Default)]
+struct Kept {
+    spans: Vec<Span>,
+    pushes: Vec<Pushed>,
+    /// The headers of each message.
+    heads: Vec<HeaderMap>,
+    replies: VecDeque<Reply>,
+}
+
+/// How a collector answers a message that it does not take, or not all of.
+#[derive(Debug, Clone)]
+pub enum Reply {
+    /// By gRPC so.
+    Grpc(Status),
+    /// By HTTP with this status, and perhaps when to come back.
+    Http(u16, Option<&'static str>),
+    /// It has not taken so many spans, or points of metrics, for this reason.
+    Partly(i64, &'static str),
+}
+
 #[derive(Clone)]
 struct Taking {
-    spans: Arc<Mutex<Vec<Span>>>,
-    pushes: Arc<Mutex<Vec<Pushed>>>,
+    kept: Arc<Mutex<Kept>>,
     stalls: watch::Receiver<bool>,
 }
 
@@ -166,11 +191,9 @@ impl Collector {
     {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (spans, pushes) = (Arc::<Mutex<Vec<Span>>>::default(), Arc::<Mutex<Vec<Pushed>>>::default());
-        let stalls = watch::Sender::new(false);
-        let taking = Taking { spans: spans.clone(), pushes: pushes.clone(), stalls: stalls.subscribe() };
-        let task = tokio::spawn(serve(listener, taking));
-        Collector { scheme: "http", address, spans, pushes, stalls, task }
+        let (kept, stalls) = (Arc::<Mutex<Kept>>::default(), watch::Sender::new(false));
+        let task = tokio::spawn(serve(listener, Taking { kept: kept.clone(), stalls: stalls.subscribe() }));
+        Collector { scheme: "http", address, kept, stalls, task }
     }
 
     /// Its address as exporters want it.
@@ -183,14 +206,24 @@ impl Collector {
         self.stalls.send_replace(true);
     }
 
+    /// Answers the next messages so, and those after them well.
+    pub fn replies(&self, replies: impl IntoIterator<Item = Reply>) {
+        self.kept.lock().unwrap().replies.extend(replies);
+    }
+
+    /// The headers of each message that has come so far.
+    pub fn heads(&self) -> Vec<HeaderMap> {
+        self.kept.lock().unwrap().heads.clone()
+    }
+
     /// What has come so far.
     pub fn spans(&self) -> Spans {
-        Spans(self.spans.lock().unwrap().clone())
+        Spans(self.kept.lock().unwrap().spans.clone())
     }
 
     /// The metrics that have come so far, push by push as far as each is one message.
     pub fn pushes(&self) -> Vec<Pushed> {
-        self.pushes.lock().unwrap().clone()
+        self.kept.lock().unwrap().pushes.clone()
     }
 
     /// What has come once there are so many calls of servers among it.
@@ -207,21 +240,36 @@ impl Drop for Collector {
 }
 
 impl Taking {
-    async fn take(&self, request: ExportTraceServiceRequest) {
-        let _ = self.stalls.clone().wait_for(|stalls| !stalls).await;
-        for group in request.resource_spans {
-            let resource = group.resource.map(|resource| resource.attributes).unwrap_or_default();
-            let service = found(&resource, "service.name").expect("a service has a name");
-            let spans = group.scope_spans.into_iter().flat_map(|scope| scope.spans);
-            let span = |inner| Span { service: service.clone(), inner };
-            self.spans.lock().unwrap().extend(spans.map(span));
-        }
+    /// How spans are answered, where that is not well.
+    async fn take(&self, head: HeaderMap, request: ExportTraceServiceRequest) -> Option<Reply> {
+        let keep = |kept: &mut Kept| {
+            for group in request.resource_spans {
+                let resource = group.resource.map(|resource| resource.attributes).unwrap_or_default();
+                let service = found(&resource, "service.name").expect("a service has a name");
+                let spans = group.scope_spans.into_iter().flat_map(|scope| scope.spans);
+                let span = |inner| Span { service: service.clone(), inner };
+                kept.spans.extend(spans.map(span));
+            }
+        };
+        self.answer(head, keep).await
     }
 
-    async fn take_metrics(&self, request: ExportMetricsServiceRequest) {
-        let _ = self.stalls.clone().wait_for(|stalls| !stalls).await;
+    /// How metrics are, likewise.
+    async fn take_metrics(&self, head: HeaderMap, request: ExportMetricsServiceRequest) -> Option<Reply> {
         let pushed = request.resource_metrics.into_iter().map(Pushed::of);
-        self.pushes.lock().unwrap().extend(pushed);
+        self.answer(head, |kept| kept.pushes.extend(pushed)).await
+    }
+
+    /// Keeps what has come, unless it is not to be taken.
+    async fn answer(&self, head: HeaderMap, keep: impl FnOnce(&mut Kept)) -> Option<Reply> {
+        let _ = self.stalls.clone().wait_for(|stalls| !stalls).await;
+        let mut kept = self.kept.lock().unwrap();
+        kept.heads.push(head);
+        let reply = kept.replies.pop_front();
+        if !matches!(reply, Some(Reply::Grpc(_) | Reply::Http(..))) {
+            keep(&mut kept);
+        }
+        reply
     }
 }
 
@@ -231,8 +279,11 @@ impl MetricsService for Taking {
         &self,
         request: Request<ExportMetricsServiceRequest>,
     ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
-        self.take_metrics(request.into_inner()).await;
-        Ok(Response::new(ExportMetricsServiceResponse::default()))
+        let (metadata, _, message) = request.into_parts();
+        match self.take_metrics(metadata.into_headers(), message).await {
+            Some(Reply::Grpc(status)) => Err(status),
+            reply => Ok(Response::new(metrics_taken(reply))),
+        }
     }
 }
 
@@ -242,40 +293,102 @@ impl TraceService for Taking {
         &self,
         request: Request<ExportTraceServiceRequest>,
     ) -> Result<Response<ExportTraceServiceResponse>, Status> {
-        self.take(request.into_inner()).await;
-        Ok(Response::new(ExportTraceServiceResponse::default()))
+        let (metadata, _, message) = request.into_parts();
+        match self.take(metadata.into_headers(), message).await {
+            Some(Reply::Grpc(status)) => Err(status),
+            reply => Ok(Response::new(spans_taken(reply))),
+        }
     }
+}
+
+impl Reply {
+    /// What was not taken, of a message that was.
+    fn partly(self) -> Option<(i64, String)> {
+        match self {
+            Reply::Partly(rejected, why) => Some((rejected, why.to_owned())),
+            _ => None,
+        }
+    }
+}
+
+fn spans_taken(reply: Option<Reply>) -> ExportTraceServiceResponse {
+    let partly = reply.and_then(Reply::partly);
+    let partial_success =
+        partly.map(|(rejected_spans, error_message)| ExportTracePartialSuccess { rejected_spans, error_message });
+    ExportTraceServiceResponse { partial_success }
+}
+
+fn metrics_taken(reply: Option<Reply>) -> ExportMetricsServiceResponse {
+    let partly = reply.and_then(Reply::partly);
+    let partial_success = partly.map(|(rejected_data_points, error_message)| ExportMetricsPartialSuccess {
+        rejected_data_points,
+        error_message,
+    });
+    ExportMetricsServiceResponse { partial_success }
 }
 
 /// Requests over one connection, as far as exporters make them.
 async fn over_http(mut stream: impl AsyncRead + AsyncWrite + Unpin, taking: Taking) {
     let mut read = Vec::new();
-    loop {
-        let head = loop {
-            if let Some(end) = read.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
-                break end + 4;
+    while let Some((path, headers, message)) = request(&mut stream, &mut read).await {
+        let (refused, taken) = match &*path {
+            "/v1/traces" => {
+                let reply = taking.take(headers, ExportTraceServiceRequest::decode(&*message).unwrap()).await;
+                (reply.clone(), spans_taken(reply).encode_to_vec())
             }
-            if stream.read_buf(&mut read).await.unwrap_or(0) == 0 {
-                return;
+            "/v1/metrics" => {
+                let reply = taking.take_metrics(headers, ExportMetricsServiceRequest::decode(&*message).unwrap()).await;
+                (reply.clone(), metrics_taken(reply).encode_to_vec())
             }
-        };
-        let text = String::from_utf8(read[..head].to_vec()).unwrap().to_ascii_lowercase();
-        let path = text.strip_prefix("post ").and_then(|rest| rest.split(' ').next()).unwrap();
-        let length = text.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
-        let whole = head + length.trim().parse::<usize>().unwrap();
-        while read.len() < whole {
-            assert!(stream.read_buf(&mut read).await.unwrap() > 0);
-        }
-        let body = &read[head..whole];
-        match path {
-            "/v1/traces" => taking.take(ExportTraceServiceRequest::decode(body).unwrap()).await,
-            "/v1/metrics" => taking.take_metrics(ExportMetricsServiceRequest::decode(body).unwrap()).await,
             other => panic!("{other}"),
+        };
+        let (status, wait, body) = match refused {
+            Some(Reply::Http(status, wait)) => (status, wait, b"no".to_vec()),
+            _ => (200, None, taken),
+        };
+        let wait = wait.map_or_else(String::new, |wait| format!("retry-after: {wait}\r\n"));
+        let length = body.len();
+        let head = format!(
+            "HTTP/1.1 {status} X\r\ncontent-type: application/x-protobuf\r\n{wait}content-length: {length}\r\n\r\n"
+        );
+        // Who has left does not want to know.
+        if stream.write_all(&[head.as_bytes(), &body].concat()).await.is_err() {
+            return;
         }
-        read.drain(..whole);
-        let answer = "HTTP/1.1 200 OK\r\ncontent-type: application/x-protobuf\r\ncontent-length: 0\r\n\r\n";
-        stream.write_all(answer.as_bytes()).await.unwrap();
     }
+}
+
+/// The next one: its path, its headers and its message; none where the connection ends.
+async fn request(stream: &mut (impl AsyncRead + Unpin), read: &mut Vec<u8>) -> Option<(String, HeaderMap, Vec<u8>)> {
+    let head = loop {
+        if let Some(end) = read.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
+            break end + 4;
+        }
+        if stream.read_buf(read).await.unwrap_or(0) == 0 {
+            return None;
+        }
+    };
+    let text = String::from_utf8(read[..head].to_vec()).unwrap();
+    let path = text.strip_prefix("POST ").and_then(|rest| rest.split(' ').next()).unwrap().to_owned();
+    let headers: HeaderMap = text.lines().filter_map(|line| header(line.split_once(": ")?)).collect();
+    let whole = head + headers["content-length"].to_str().unwrap().parse::<usize>().unwrap();
+    while read.len() < whole {
+        assert!(stream.read_buf(read).await.unwrap() > 0);
+    }
+    let request: Vec<u8> = read.drain(..whole).collect();
+    Some((path, headers.clone(), unzipped(&headers, &request[head..])))
+}
+
+fn unzipped(headers: &HeaderMap, body: &[u8]) -> Vec<u8> {
+    let Some(encoding) = headers.get("content-encoding") else { return body.to_vec() };
+    assert_eq!(encoding, "gzip");
+    let mut message = Vec::new();
+    flate2::read::GzDecoder::new(body).read_to_end(&mut message).unwrap();
+    message
+}
+
+fn header((name, value): (&str, &str)) -> Option<(HeaderName, HeaderValue)> {
+    Some((HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?))
 }
 
 /// Spans that came.

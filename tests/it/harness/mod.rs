@@ -26,7 +26,7 @@ mod wait;
 pub use authority::{Authority, Signed};
 pub use backend::{Deed, Part, Taken};
 pub use breakdown::Breakdown;
-pub use collector::{Collector, Span, Spans};
+pub use collector::{Collector, Reply, Span, Spans};
 pub use frames::{END_STREAM, Frame, Wire, kind};
 pub use fronting::{Fronting, Standing};
 pub use gate::Gate;

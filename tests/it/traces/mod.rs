@@ -2,6 +2,7 @@
 
 mod batches;
 mod collectors;
+mod exporting;
 mod questions;
 mod sampling;
 mod trees;
