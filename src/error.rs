@@ -43,6 +43,51 @@ pub enum Kind {
     Engine,
 }
 
+/// What there was no room in, of a failure that is [`Kind::Overloaded`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Room {
+    /// Calls in flight in the whole process.
+    InFlight,
+    /// Those of the model.
+    ModelInFlight,
+    /// Calls that wait for a model, or those of one level.
+    QueueCalls,
+    /// The bytes of those.
+    QueueBytes,
+    /// The call's own time: what waits takes longer than that.
+    QueueTime,
+    /// The bytes of all messages in memory.
+    MessageBytes,
+    /// A backend.
+    Elsewhere,
+}
+
+impl Room {
+    /// Every room.
+    pub const ALL: [Room; 7] = [
+        Room::InFlight,
+        Room::ModelInFlight,
+        Room::QueueCalls,
+        Room::QueueBytes,
+        Room::QueueTime,
+        Room::MessageBytes,
+        Room::Elsewhere,
+    ];
+
+    /// Its name, such as `queue_calls`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Room::InFlight => "in_flight",
+            Room::ModelInFlight => "model_in_flight",
+            Room::QueueCalls => "queue_calls",
+            Room::QueueBytes => "queue_bytes",
+            Room::QueueTime => "queue_time",
+            Room::MessageBytes => "message_bytes",
+            Room::Elsewhere => "backend",
+        }
+    }
+}
+
 /// Whose doing a failure was. Only [`Blame::Server`] should wake somebody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Blame {
@@ -135,6 +180,7 @@ pub struct Error {
     kind: Kind,
     message: Cow<'static, str>,
     again: Again,
+    room: Room,
 }
 
 /// What whoever failed a call said about trying again.
@@ -148,7 +194,7 @@ enum Again {
 impl Error {
     /// A failure of `kind`, explained by `message` (lower case, no full stop).
     pub fn new(kind: Kind, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { kind, message: message.into(), again: Again::Unsaid }
+        Self { kind, message: message.into(), again: Again::Unsaid, room: Room::Elsewhere }
     }
 
     /// The request is wrong.
@@ -162,8 +208,8 @@ impl Error {
     }
 
     /// Refused for want of room; `retry_after` is the predicted wait.
-    pub fn overloaded(message: impl Into<Cow<'static, str>>, retry_after: Duration) -> Self {
-        Self::new(Kind::Overloaded, message).after(retry_after)
+    pub fn overloaded(room: Room, message: impl Into<Cow<'static, str>>, retry_after: Duration) -> Self {
+        Self { room, ..Self::new(Kind::Overloaded, message).after(retry_after) }
     }
 
     /// The deadline has passed while `doing` (a present participle: "waiting for an instance").
@@ -174,6 +220,11 @@ impl Error {
     /// The kind.
     pub fn kind(&self) -> Kind {
         self.kind
+    }
+
+    /// What there was no room in, where it is for that.
+    pub fn room(&self) -> Option<Room> {
+        (self.kind == Kind::Overloaded).then_some(self.room)
     }
 
     /// The sentence.
@@ -237,16 +288,18 @@ mod tests {
 
     #[test]
     fn nothing_is_tried_again_against_a_request_not_to() {
-        let error = Error::overloaded("full", Duration::from_millis(5));
+        let error = Error::overloaded(Room::QueueCalls, "full", Duration::from_millis(5));
         assert_eq!((error.retry(), error.retry_after()), (Retry::Safe, Some(Duration::from_millis(5))));
         let error = error.never_again();
         assert_eq!((error.retry(), error.retry_after(), error.forbids_retry()), (Retry::Never, None, true));
     }
 
     #[test]
-    fn every_kind_has_a_name_of_its_own() {
-        let names: std::collections::HashSet<_> = Kind::ALL.iter().map(|kind| kind.name()).collect();
-        assert_eq!(names.len(), Kind::ALL.len());
+    fn every_kind_and_every_room_has_a_name_of_its_own_and_stands_where_its_number_says() {
+        let names = Kind::ALL.iter().map(|kind| kind.name()).chain(Room::ALL.iter().map(|room| room.name()));
+        assert_eq!(names.collect::<std::collections::HashSet<_>>().len(), Kind::ALL.len() + Room::ALL.len());
+        assert!(Kind::ALL.iter().enumerate().all(|(at, kind)| *kind as usize == at));
+        assert!(Room::ALL.iter().enumerate().all(|(at, room)| *room as usize == at));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Room};
 
 /// What a refused caller is told to wait: messages are short-lived.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
@@ -54,6 +54,7 @@ impl Taken {
             self.from.used.fetch_sub(bytes, Relaxed);
             let limit = self.from.limit;
             return Err(Error::overloaded(
+                Room::MessageBytes,
                 format!("messages in memory are at their limit of {limit} bytes"),
                 RETRY_AFTER,
             ));

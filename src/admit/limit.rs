@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tower::Service;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Room};
 use crate::infer::{Infer, InferRequest, InferResponse};
 
 /// What a refused caller is told to wait where nothing better is known.
@@ -21,6 +21,7 @@ pub struct InFlight {
     calls: AtomicUsize,
     limit: usize,
     of: &'static str,
+    room: Room,
 }
 
 /// One call's place under the limit, given back on drop.
@@ -28,17 +29,17 @@ pub struct InFlight {
 struct Permit(Arc<InFlight>);
 
 impl InFlight {
-    /// At most `limit` calls in flight `of` something, such as `"the server"`.
-    pub fn new(limit: usize, of: &'static str) -> Arc<InFlight> {
-        Arc::new(InFlight { calls: AtomicUsize::new(0), limit, of })
+    /// At most `limit` calls in flight `of` something, such as `"the server"`, which is that room.
+    pub fn new(limit: usize, of: &'static str, room: Room) -> Arc<InFlight> {
+        Arc::new(InFlight { calls: AtomicUsize::new(0), limit, of, room })
     }
 
     fn enter(self: &Arc<Self>) -> Result<Permit> {
         let before = self.calls.fetch_add(1, Ordering::Relaxed);
         let permit = Permit(self.clone());
         if before >= self.limit {
-            let InFlight { limit, of, .. } = **self;
-            return Err(Error::overloaded(format!("{of} has {limit} calls in flight, its limit"), RETRY_AFTER));
+            let InFlight { limit, of, room, .. } = **self;
+            return Err(Error::overloaded(room, format!("{of} has {limit} calls in flight, its limit"), RETRY_AFTER));
         }
         Ok(permit)
     }

@@ -24,7 +24,7 @@ use super::running;
 use super::shape::Shaper;
 use super::tuner::Tuner;
 use super::waiter::{Answering, Waiter};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, Room};
 use crate::infer::{InferRequest, InferResponse, Place, Slot};
 use crate::observe::QueueGauges;
 use crate::tensor::Signature;
@@ -281,15 +281,15 @@ impl<P: Place> State<P> {
     fn refuse(&self, entry: &Entry, rules: &Rules, moment: &Moment) -> Result<()> {
         let wait = self.wait();
         let (level, bytes) = (entry.level(), entry.bytes());
-        if !self.queue.has_room(level, entry.calls.len(), bytes) {
+        if let Some(room) = self.queue.lacks(level, entry.calls.len(), bytes) {
             let waiting = self.queue.len();
-            return Err(Error::overloaded(format!("the queue is full, {waiting} calls wait"), wait));
+            return Err(Error::overloaded(room, format!("the queue is full, {waiting} calls wait"), wait));
         }
         let last_level = level + 1 == rules.levels.len();
         if last_level && !self.queue.is_empty() && self.queue.is_hopeless(&entry.calls[0].1, wait, moment) {
             let (left, takes) = (entry.left(moment.now).as_millis(), wait.as_millis());
             let message = format!("the calls that wait take about {takes} ms, and this one has {left} ms");
-            return Err(Error::overloaded(message, wait));
+            return Err(Error::overloaded(Room::QueueTime, message, wait));
         }
         Ok(())
     }

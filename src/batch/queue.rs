@@ -14,6 +14,7 @@ use super::plan::Scope;
 use super::rules::{Bounds, Level, Rules};
 use super::shape::Alike;
 use crate::cost::{Cost, Work};
+use crate::error::Room;
 use crate::infer::{Backlog, Close};
 
 /// Lanes that are kept although nothing waits in them, so that the next call finds its own made.
@@ -103,12 +104,16 @@ impl Queue {
         self.rows
     }
 
-    /// Whether so many calls of so many bytes in all may wait on that level. A call that is larger than the bound on
-    /// bytes waits alone, so that no bound makes it unanswerable.
-    pub(super) fn has_room(&self, level: usize, calls: usize, bytes: usize) -> bool {
-        let fits = self.bytes.saturating_add(bytes) <= self.bounds.bytes || self.calls == 0;
+    /// What keeps so many calls of so many bytes in all from waiting on that level, where something does. A call that is
+    /// larger than the bound on bytes waits alone, so that no bound makes it unanswerable.
+    pub(super) fn lacks(&self, level: usize, calls: usize, bytes: usize) -> Option<Room> {
         let level = &self.levels[level];
-        fits && self.calls + calls <= self.bounds.calls.max(calls) && level.calls + calls <= level.most.max(calls)
+        let is_over = |waiting: usize, most: usize| waiting + calls > most.max(calls);
+        if is_over(self.calls, self.bounds.calls) || is_over(level.calls, level.most) {
+            return Some(Room::QueueCalls);
+        }
+        let fits = self.bytes.saturating_add(bytes) <= self.bounds.bytes || self.calls == 0;
+        (!fits).then_some(Room::QueueBytes)
     }
 
     /// What runs cost.

@@ -9,7 +9,7 @@ use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::exemplar::Exemplar;
 
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, Room};
 
 /// Counts of calls by their end.
 #[derive(Debug, Default)]
@@ -17,9 +17,16 @@ pub struct Ledger {
     accepted: AtomicU64,
     answered: AtomicU64,
     failed: AtomicU64,
-    refused: AtomicU64,
+    refused: Refused,
     expired: AtomicU64,
     abandoned: AtomicU64,
+}
+
+/// Calls that were refused, by why: the kind of the failure, and for want of room what there was none in.
+#[derive(Debug, Default)]
+struct Refused {
+    kinds: [AtomicU64; Kind::ALL.len()],
+    rooms: [AtomicU64; Room::ALL.len()],
 }
 
 /// A reading of the ledger. Once no call is in flight, the five ends add up to `accepted`.
@@ -52,7 +59,7 @@ impl Ledger {
             accepted: self.accepted.load(Relaxed),
             answered: self.answered.load(Relaxed),
             failed: self.failed.load(Relaxed),
-            refused: self.refused.load(Relaxed),
+            refused: self.refused.by_reason().map(|(_, count)| count).sum(),
             expired: self.expired.load(Relaxed),
             abandoned: self.abandoned.load(Relaxed),
         }
@@ -63,22 +70,38 @@ impl Ledger {
         Telling(self.clone())
     }
 
-    fn counter(&self, kind: Kind) -> &AtomicU64 {
-        match kind {
+    fn counter(&self, error: &Error) -> &AtomicU64 {
+        match error.kind() {
             Kind::Engine | Kind::NoBackend | Kind::BackendLost => &self.failed,
             Kind::Late => &self.expired,
             Kind::Cancelled => &self.abandoned,
-            Kind::Invalid
-            | Kind::UnknownModel
-            | Kind::NotReady
-            | Kind::Unloadable
-            | Kind::TooLarge
-            | Kind::Overloaded
-            | Kind::Draining
-            | Kind::Unauthenticated
-            | Kind::Forbidden
-            | Kind::Unsupported => &self.refused,
+            refused => match error.room() {
+                Some(room) => &self.refused.rooms[room as usize],
+                None => &self.refused.kinds[refused as usize],
+            },
         }
+    }
+}
+
+/// The kinds of failure with which a call is refused, but for want of room.
+const REFUSALS: [Kind; 9] = [
+    Kind::Invalid,
+    Kind::UnknownModel,
+    Kind::NotReady,
+    Kind::Unloadable,
+    Kind::TooLarge,
+    Kind::Draining,
+    Kind::Unauthenticated,
+    Kind::Forbidden,
+    Kind::Unsupported,
+];
+
+impl Refused {
+    /// How many, each with its reason's name.
+    fn by_reason(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let kinds = REFUSALS.iter().map(|kind| (kind.name(), &self.kinds[*kind as usize]));
+        let rooms = Room::ALL.iter().map(|room| (room.name(), &self.rooms[*room as usize]));
+        kinds.chain(rooms).map(|(name, count)| (name, count.load(Relaxed)))
     }
 }
 
@@ -111,6 +134,11 @@ impl Collector for Telling {
         for (end, count) in totals.ends() {
             family.encode_family(&[("end", end)])?.encode_counter(&count, none)?;
         }
+        let help = "Calls that were refused, by why";
+        let mut family = encoder.encode_descriptor("inference_calls_refused", help, None, MetricType::Counter)?;
+        for (reason, count) in self.0.refused.by_reason() {
+            family.encode_family(&[("reason", reason)])?.encode_counter(&count, none)?;
+        }
         let ended: u64 = totals.ends().iter().map(|(_, count)| count).sum();
         let help = "Calls that have not ended";
         let mut family = encoder.encode_descriptor("inference_calls_in_flight", help, None, MetricType::Gauge)?;
@@ -131,7 +159,7 @@ impl Entry {
         self.ended = true;
         let counter = match result {
             Ok(_) => &self.ledger.answered,
-            Err(error) => self.ledger.counter(error.kind()),
+            Err(error) => self.ledger.counter(error),
         };
         counter.fetch_add(1, Relaxed);
     }
@@ -147,6 +175,8 @@ impl Drop for Entry {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -160,5 +190,18 @@ mod tests {
         let Totals { accepted, answered, failed, refused, expired, abandoned } = ledger.totals();
         assert_eq!([answered, failed, refused, expired, abandoned], [1; 5]);
         assert_eq!(accepted, 5);
+    }
+
+    #[test]
+    fn a_call_of_every_kind_that_is_refused_has_its_reason_and_they_add_up() {
+        let ledger = Arc::new(Ledger::default());
+        let end = |error: Error| ledger.accept().end::<()>(&Err(error));
+        Kind::ALL.iter().for_each(|kind| end(Error::new(*kind, "x")));
+        Room::ALL.iter().for_each(|room| end(Error::overloaded(*room, "x", Duration::ZERO)));
+        let reasons: Vec<_> = ledger.refused.by_reason().filter(|(_, count)| *count > 0).collect();
+        assert_eq!(reasons.len(), REFUSALS.len() + Room::ALL.len(), "{reasons:?}");
+        let Totals { accepted, answered, failed, refused, expired, abandoned } = ledger.totals();
+        assert_eq!((refused, failed + expired + abandoned + answered), (accepted - 5, 5));
+        assert_eq!(reasons.iter().find(|(name, _)| *name == "backend"), Some(&("backend", 2)));
     }
 }

@@ -11,7 +11,7 @@ use crate::compute::plan::ThreadPlan;
 use crate::compute::session::{self, Device, Runtime, SessionOptions, SessionPlan};
 use crate::compute::{CpuShares, CpuUse, Identity, Loaded, Runners, plan, warm};
 use crate::config::Config;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, Room};
 use crate::models::{Classified, LoadPlan, Loader, Merging, Ready, Reshaped};
 use crate::observe::{Counted, StatisticsTable};
 
@@ -84,7 +84,11 @@ pub fn loader(
         let identity = Identity { model: plan.name.clone(), version: plan.version };
         let runners = Runners::start(identity, loaded, cpu, statistics.clone())?;
 
-        let in_flight = InFlight::new(settings.max_in_flight.unwrap_or(limits.in_flight_per_model), "the model");
+        let in_flight = InFlight::new(
+            settings.max_in_flight.unwrap_or(limits.in_flight_per_model),
+            "the model",
+            Room::ModelInFlight,
+        );
         let batcher = Batcher::new(runners, signature, rules, statistics.queue().clone(), leaving.clone())
             .map_err(|sentence| batching::unloadable(&sentence))?;
         let classified = Classified::new(settings.clone(), Reshaped::new(reshapes, batcher));

@@ -33,6 +33,7 @@ use crate::accept::{
 use crate::admit::{Deadline, InFlight, Limit};
 use crate::balance::{EndpointRules, Router};
 use crate::config::Config;
+use crate::error::Room;
 use crate::infer::Infer;
 use crate::models::{Catalog, Repository};
 use crate::observe::push::Pusher;
@@ -74,7 +75,7 @@ pub fn serve(process: &Process, repository: Repository, engines: Engines, teleme
     let metrics = Arc::new(metrics.with(states::States(catalog.clone())).with(phases.metrics()));
     let pusher = telemetry.push.map(|push| push.start(metrics.clone()));
 
-    let in_flight = InFlight::new(config.limits.in_flight, "the server");
+    let in_flight = InFlight::new(config.limits.in_flight, "the server", Room::InFlight);
     let stages = Limit::new(in_flight, Deadline::new(Router::new(catalog.clone())));
 
     let directory = CatalogDirectory { catalog: catalog.clone(), statistics };

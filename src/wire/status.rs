@@ -146,10 +146,12 @@ mod tests {
 
     use super::super::protobuf::{Fields, Value};
     use super::*;
+    use crate::error::Room;
 
     #[test]
     fn a_full_queue_says_when_to_come_back() {
-        let trailers = trailers(Error::overloaded("the queue is full", Duration::from_micros(12_300)));
+        let trailers =
+            trailers(Error::overloaded(Room::QueueCalls, "the queue is full", Duration::from_micros(12_300)));
         assert_eq!(trailers["grpc-status"], "8");
         assert_eq!(trailers[PUSHBACK], "12");
         assert_eq!(trailers["grpc-message"], "the%20queue%20is%20full");
@@ -157,7 +159,7 @@ mod tests {
 
     #[test]
     fn the_details_say_the_same_for_clients_that_read_them() {
-        let status = tonic::Status::from(Error::overloaded("full", Duration::from_millis(1500)));
+        let status = tonic::Status::from(Error::overloaded(Room::QueueCalls, "full", Duration::from_millis(1500)));
         let mut fields = Fields::new(Bytes::copy_from_slice(status.details()));
         assert_eq!(fields.next().unwrap(), Some((1, Value::Varint(8))));
         assert_eq!(fields.next().unwrap(), Some((2, Value::Bytes("full".into()))));

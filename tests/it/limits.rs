@@ -10,7 +10,8 @@ use tokio::net::{TcpSocket, TcpStream};
 use tonic::Code;
 
 use crate::harness::{
-    Answer, FREE, Gate, INFER, Model, Pending, Raw, STREAM_INFER, Serving, echo, echo_of, eventually, framed, within,
+    Answer, FREE, Gate, INFER, Model, Pending, Raw, STREAM_INFER, Serving, echo, echo_of, eventually, framed,
+    refused_for, within,
 };
 
 async fn begun(raw: &Raw, model: &str, value: f32) -> Pending {
@@ -45,6 +46,7 @@ async fn calls_over_the_limit_of_the_process_are_refused_until_one_ends() {
         assert_eq!(call.answer().await.unwrap().code(), Code::Ok);
     }
     assert_eq!(begun(&raw, "other", 4.0).await.answer().await.unwrap().code(), Code::Ok);
+    assert_eq!(refused_for(serving.admin(), "in_flight").await, 1);
     assert_eq!(serving.finish().await.refused, 1);
 }
 
@@ -65,6 +67,7 @@ async fn calls_over_a_models_limit_are_refused_and_those_of_others_are_not() {
     }
     let refused = begun(&raw, "other", 5.0).await.answer().await.unwrap();
     assert_refused(&refused, "the model has 2 calls in flight, its limit");
+    assert_eq!(refused_for(serving.admin(), "model_in_flight").await, 2);
     gate.open();
     for call in held {
         assert_eq!(call.answer().await.unwrap().code(), Code::Ok);
@@ -90,6 +93,7 @@ async fn a_full_queue_refuses_and_those_who_wait_are_served() {
     while let Some(answer) = others.next().await {
         assert_eq!(answer.unwrap().code(), Code::Ok);
     }
+    assert_eq!(refused_for(serving.admin(), "queue_calls").await, 1);
     assert_eq!(serving.finish().await.refused, 1);
 }
 
@@ -107,6 +111,7 @@ async fn a_queue_is_full_of_bytes_too() {
     let mut calls = FuturesUnordered::from_iter([call(), call(), call()]);
     // One runs, one waits, and there is no room for the bytes of another.
     assert_refused(&calls.next().await.unwrap(), "the queue is full, 1 calls wait");
+    assert_eq!(refused_for(serving.admin(), "queue_bytes").await, 1);
     gate.open();
     while let Some(answer) = calls.next().await {
         assert_eq!(answer.code(), Code::Ok);
@@ -128,6 +133,7 @@ async fn bytes_of_messages_are_bounded_also_of_those_that_never_come() {
     eventually("the announcement is known", async || serving.totals().accepted == 1).await;
     let refused = raw.call(INFER, &[], framed(&echo(&[1.0; 100]))).await;
     assert_refused(&refused, "messages in memory are at their limit of 1024 bytes");
+    assert_eq!(refused_for(serving.admin(), "message_bytes").await, 1);
     slow.reset();
     eventually("its bytes are free again", async || {
         raw.call(INFER, &[], framed(&echo(&[1.0; 100]))).await.code() == Code::Ok
@@ -148,6 +154,7 @@ async fn a_stream_is_not_ended_by_a_call_in_it_that_is_refused() {
     let answer = stream.answer().await.unwrap();
     assert_eq!(answer.code(), Code::Ok);
     assert!(String::from_utf8_lossy(&answer.body).contains("the server has 1 calls in flight, its limit"));
+    assert_eq!(refused_for(serving.admin(), "in_flight").await, 1);
     gate.open();
     assert_eq!(held.answer().await.unwrap().code(), Code::Ok);
     serving.finish().await;

@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use infergate::config::Config;
+use infergate::error::{Error, Kind};
+use infergate::tensor::DType;
 use serde_json::json;
 use tonic::Code;
 
-use crate::harness::{Collector, Fronting, Model, Serving, echo, echo_of, within};
+use crate::harness::{Collector, FREE, Fronting, INFER, Model, Serving, echo, echo_of, framed, refused_for, within};
 
 const HELD: &str = "model=\"echo\",version=\"1\"";
 
@@ -32,6 +34,30 @@ fn expect(text: &str, lines: &[String]) {
         assert!(text.lines().any(|told| told.starts_with(line.as_str())), "{line} is not in\n{text}");
     }
     assert!(text.ends_with("# EOF\n"), "{text}");
+}
+
+#[tokio::test]
+async fn why_calls_were_refused_is_told_and_the_reasons_add_up() {
+    let broken = Model::identity("broken", DType::Fp32, &[FREE])
+        .loading(|_, _| Err(Error::new(Kind::Unloadable, "this is no model")));
+    let serving = Serving::of([Model::echo(), broken]).await;
+    let raw = serving.raw().await;
+    let call = |model: &str| framed(&echo_of(model, &[1.0]));
+    for (headers, body, code, reason) in [
+        (&[][..], call("unheard-of"), Code::NotFound, "unknown_model"),
+        (&[], call("broken"), Code::Unavailable, "not_ready"),
+        (&[("grpc-timeout", "junk")], call("echo"), Code::InvalidArgument, "invalid"),
+        (&[("grpc-encoding", "snappy")], call("echo"), Code::Unimplemented, "unsupported"),
+    ] {
+        assert_eq!(refused_for(serving.admin(), reason).await, 0);
+        assert_eq!(raw.call(INFER, headers, body).await.code(), code);
+        assert_eq!(refused_for(serving.admin(), reason).await, 1, "{reason}");
+    }
+    let text = serving.metrics().await;
+    let reasons = text.lines().filter(|line| line.starts_with("inference_calls_refused_total{"));
+    let sum: u64 = reasons.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum();
+    expect(&text, &["inference_calls_ended_total{end=\"refused\"} 4".to_owned()]);
+    assert_eq!((sum, serving.finish().await.refused), (4, 4));
 }
 
 #[tokio::test]

@@ -11,7 +11,8 @@ use prost::Message;
 use tonic::Code;
 
 use crate::harness::{
-    FREE, INFER, Model, Serving, Wire, echo, echo_of, echoed, floats, framed, raw, strings, tensor, unframed, within,
+    FREE, INFER, Model, Serving, Wire, echo, echo_of, echoed, floats, framed, raw, refused_for, strings, tensor,
+    unframed, within,
 };
 
 /// A batch of pairs and a line of text.
@@ -252,6 +253,7 @@ async fn an_oversized_message_is_refused_before_it_has_come() {
     // The same with a client that sends all of it, whether it is wanted or not.
     let status = within(serving.oip().await.model_infer(echo(&vec![0.0; 1 << 20]))).await.unwrap_err();
     assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
+    assert_eq!(refused_for(serving.admin(), "too_large").await, 2);
     serving.answers_as_ever().await;
     serving.finish().await;
 }

@@ -97,7 +97,8 @@ impl<D: Directory> Health for HealthService<D> {
             }
         }
         if statuses.len() > MAX_LISTED {
-            return Err(Error::overloaded(format!("more than {MAX_LISTED} statuses"), std::time::Duration::ZERO).into());
+            let error = Error::new(Kind::Overloaded, format!("more than {MAX_LISTED} statuses"));
+            return Err(error.after(std::time::Duration::ZERO).into());
         }
         Ok(Response::new(HealthListResponse { statuses }))
     }

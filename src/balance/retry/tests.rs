@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::error::Room;
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -23,7 +24,7 @@ fn lost() -> Error {
 }
 
 fn full(wait: Duration) -> Error {
-    Error::overloaded("the queue is full", wait)
+    Error::overloaded(Room::QueueCalls, "the queue is full", wait)
 }
 
 /// Decides with a fresh budget, and tells what was taken out of it.

@@ -292,6 +292,7 @@ async fn a_call_that_would_be_late_behind_all_that_waits_is_refused_with_a_hint(
     let refused: Vec<&Error> = refused.filter(|error| error.kind() == Kind::Overloaded).collect();
     assert!(refused.len() >= 8, "{}", refused.len());
     for error in refused {
+        assert_eq!(error.room(), Some(Room::QueueTime));
         assert!(error.retry_after() > Some(MS(20)) && error.message().starts_with("the calls that wait take about"));
     }
 }

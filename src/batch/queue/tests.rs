@@ -54,7 +54,7 @@ impl Tried {
         let id = self.next.to_string();
         waiting.request.members[0].id = id.clone().into();
         let Waiting { rows, bytes, merges, due, level, .. } = waiting;
-        if !self.queue.has_room(level, 1, bytes) {
+        if self.queue.lacks(level, 1, bytes).is_some() {
             return;
         }
         let ticket = self.queue.push(alike.clone(), waiting);

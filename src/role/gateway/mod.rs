@@ -22,6 +22,7 @@ use crate::balance::pick::Policy;
 use crate::balance::{Balanced, Dial, Roster, RosterRules, TlsFiles, Traits, over_tcp};
 use crate::config::{Config, ModelRules, PickBy};
 use crate::discover::{self, Discovery, Lives, Settings, Source};
+use crate::error::Room;
 use crate::infer::ModelName;
 use crate::observe::trace::Counts;
 use crate::observe::{Ledger, StatisticsTable};
@@ -86,7 +87,7 @@ impl Gateway {
         let fleet = metrics::Fleet { roster: roster.clone(), lives: lives.clone() };
         let keeper = AbortOnDrop(tokio::spawn(keep(roster.clone(), discovery)));
 
-        let in_flight = InFlight::new(config.limits.in_flight, "the gateway");
+        let in_flight = InFlight::new(config.limits.in_flight, "the gateway", Room::InFlight);
         let stages: Stages = Limit::new(in_flight, Deadline::new(Balanced::new(roster.clone())));
         let (ledger, phases) = (Arc::new(Ledger::default()), Phases::default());
         let readiness = Readiness { directory: RosterDirectory::new(roster.clone()), phases: phases.clone() };

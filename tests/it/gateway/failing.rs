@@ -8,7 +8,9 @@ use infergate::wire::proto::inference as proto;
 use tonic::Code;
 
 use super::{Callers, call, code, freed, more_answers, worker};
-use crate::harness::{Deed, Fronting, INFER, Model, Part, Serving, Standing, echo, eventually, framed, tensor, within};
+use crate::harness::{
+    Deed, Fronting, INFER, Model, Part, Serving, Standing, echo, eventually, framed, refused_for, tensor, within,
+};
 use infergate::tensor::DType;
 
 /// Two backends, which get calls by turns.
@@ -78,6 +80,7 @@ async fn a_backend_without_room_is_passed_over_and_where_all_are_full_the_caller
     other.plays(full);
     let answer = fronting.raw().await.call(INFER, &[], framed(&echo(&[1.0]))).await;
     assert_eq!((answer.code(), &*answer.message()), (Code::ResourceExhausted, "no room"));
+    assert_eq!(refused_for(fronting.admin(), "backend").await, 1);
     fronting.finish().await;
 }
 

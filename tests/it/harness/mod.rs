@@ -33,7 +33,7 @@ pub use gate::Gate;
 pub use lines::Lines;
 pub use message::{echo, echo_of, echoed, floats, framed, raw, strings, tensor, unframed};
 pub use model::{FREE, Model};
-pub use page::get;
+pub use page::{get, refused_for};
 pub use pushed::{Pushed, Samples, told};
 pub use raw::{Answer, INFER, PREDICT, Pending, Raw, STREAM_INFER};
 pub use script::{Log, Run};

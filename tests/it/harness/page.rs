@@ -7,6 +7,14 @@ use tokio::net::TcpStream;
 
 use super::wait::within;
 
+/// How many calls the process with that admin port says that it has refused for this reason.
+pub async fn refused_for(address: SocketAddr, reason: &str) -> u64 {
+    let text = get(address, "/metrics").await.1;
+    let name = format!("inference_calls_refused_total{{reason=\"{reason}\"}} ");
+    let told = text.lines().find_map(|line| line.strip_prefix(&name));
+    told.unwrap_or_else(|| panic!("no {name} in {text}")).parse().unwrap()
+}
+
 /// The status and the text of an answer to GET.
 pub async fn get(address: SocketAddr, path: &str) -> (u16, String) {
     within(async {

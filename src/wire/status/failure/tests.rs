@@ -4,7 +4,7 @@ use http::HeaderValue;
 use proptest::prelude::*;
 
 use super::*;
-use crate::error::Retry;
+use crate::error::{Retry, Room};
 use crate::wire::status::trailers;
 
 /// How a call with these trailers failed.
@@ -84,7 +84,7 @@ fn pushback_is_a_wait_or_a_request_never_to_come_back() {
 
 #[test]
 fn details_say_when_to_come_back_where_no_pushback_does() {
-    let mut headers = trailers(Error::overloaded("full", Duration::from_millis(1500)));
+    let mut headers = trailers(Error::overloaded(Room::QueueCalls, "full", Duration::from_millis(1500)));
     headers.insert(PUSHBACK, HeaderValue::from_static("20"));
     assert_eq!(failure(&headers).unwrap_err().retry_after(), Some(Duration::from_millis(20)));
     headers.remove(PUSHBACK);
