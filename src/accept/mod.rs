@@ -29,7 +29,7 @@ mod trailers;
 mod unserved;
 
 pub use access::Access;
-pub use admin::{Admin, Concerns, Page, Shown};
+pub use admin::{Admin, Concerns, Form, Page, Settings, Shown};
 pub use budget::ByteBudget;
 pub use calls::{Calls, Rules};
 pub use control::{

@@ -1,5 +1,5 @@
-//! The configuration that is in force, with who set each value: for people who ask a running process. What is secret in it
-//! is never told; paths are.
+//! The configuration that is in force, with who set each value, and what each was at the start where it has changed since: for
+//! people who ask a running process. What is secret in it is never told; paths are.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,11 +7,49 @@ use std::path::Path;
 use figment::Figment;
 use serde_json::{Map, Value, json};
 
+use serde::Serialize;
+
 use super::layer::{self, DEFAULT};
-use super::{Config, ConfigError, Overrides, rules};
+use super::{Config, ConfigError, Overrides, Section, rules};
 
 /// What is told in the place of a secret.
 const MASKED: &str = "***";
+
+/// The source of a value that is another than at the start.
+const CHANGED: &str = "changed while running";
+
+/// A setting as it is told: what is secret in its value is masked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Told {
+    /// Its key.
+    pub path: String,
+    /// Its value; null where it has none.
+    pub value: Value,
+    /// Whether that is its default.
+    pub is_default: bool,
+}
+
+impl Told {
+    /// `key = value`, as in a file, or that it is not set.
+    pub fn text(&self) -> String {
+        assigned(&self.path, &self.value)
+    }
+}
+
+/// Every setting of a section.
+pub fn told<T: Section + Serialize>(settings: &T) -> Vec<Told> {
+    let values = serde_json::to_value(settings).expect("settings are texts, numbers and truth values");
+    let keys = T::keys("").into_iter();
+    let told = keys.map(|key| {
+        let value = values.pointer(&format!("/{}", key.path.replace('.', "/"))).cloned().unwrap_or_default();
+        let is_default = key.default == super::keys::default_text(value.clone());
+        Told { value: masked(&key.path, value), path: key.path, is_default }
+    });
+    told.collect()
+}
+
+/// Values of now of keys that can change while the process runs.
+pub type Now = BTreeMap<&'static str, Value>;
 
 /// The configuration, and the sources of its values.
 #[derive(Debug, Clone, PartialEq)]
@@ -62,44 +100,63 @@ impl Effective {
         Ok(Effective { config, sources })
     }
 
-    /// Each key with its value, null where it has none, and its source.
-    fn told(&self) -> Vec<(String, Value, &str)> {
-        let values = serde_json::to_value(&self.config).expect("settings are texts, numbers and truth values");
-        let keys = Config::keys().into_iter();
-        let told = keys.map(|key| {
-            let value = values.pointer(&format!("/{}", key.path.replace('.', "/"))).cloned().unwrap_or_default();
-            let source = match self.sources.get(&key.path) {
-                Some(source) => source,
-                None if key.default == super::keys::default_text(value.clone()) => DEFAULT,
-                None => "unknown",
+    /// Who set a key at the start.
+    fn source(&self, told: &Told) -> &str {
+        match self.sources.get(&told.path) {
+            Some(source) => source,
+            None if told.is_default => DEFAULT,
+            None => "unknown",
+        }
+    }
+
+    /// As a JSON object: by key its value and its source, and those of the start where it is another `now`.
+    pub fn json(&self, now: &Now) -> Map<String, Value> {
+        let entry = |started: Told| {
+            let at_start = json!({ "value": started.value, "source": self.source(&started) });
+            let entry = match changed(&started, now) {
+                None => at_start,
+                Some(value) => json!({ "value": value, "source": CHANGED, "start": at_start }),
             };
-            (masked(&key.path, value), key.path, source)
-        });
-        told.map(|(value, path, source)| (path, value, source)).collect()
+            (started.path, entry)
+        };
+        told(&self.config).into_iter().map(entry).collect()
     }
 
-    /// As a JSON object: by key its value and its source.
-    pub fn json(&self) -> Value {
-        let entry = |(path, value, source): (String, Value, &str)| (path, json!({ "value": value, "source": source }));
-        Value::Object(self.told().into_iter().map(entry).collect::<Map<_, _>>())
-    }
-
-    /// As a file that could be loaded again, but for what is masked, with the sources as comments.
-    pub fn toml(&self) -> String {
+    /// As a file that could be loaded again, but for what is masked, with the sources as comments, and with what was otherwise
+    /// at the start.
+    pub fn toml(&self, now: &Now) -> String {
         let mut text = String::new();
         let mut current = String::new();
-        for (path, value, source) in self.told() {
-            let (table, name) = path.rsplit_once('.').unwrap_or(("", &path));
+        for started in told(&self.config) {
+            let (table, name) = started.path.rsplit_once('.').unwrap_or(("", &started.path));
             if table != current {
                 text.push_str(&format!("\n[{table}]\n"));
                 table.clone_into(&mut current);
             }
-            match value {
-                Value::Null => text.push_str(&format!("# {name} is not set\n")),
-                value => text.push_str(&format!("{name} = {} # {source}\n", inline(&value))),
+            let source = self.source(&started);
+            match (changed(&started, now), &started.value) {
+                (None, Value::Null) => text.push_str(&format!("# {}\n", assigned(name, &Value::Null))),
+                (None, value) => text.push_str(&format!("{} # {source}\n", assigned(name, value))),
+                (Some(value), was) => {
+                    let was = if was.is_null() { "not set".to_owned() } else { format!("{} ({source})", inline(was)) };
+                    text.push_str(&format!("{} # {CHANGED}; at the start {was}\n", assigned(name, &value)));
+                }
             }
         }
         text
+    }
+}
+
+/// The value of now, where it is another than at the start.
+fn changed(started: &Told, now: &Now) -> Option<Value> {
+    let value = masked(&started.path, now.get(&*started.path)?.clone());
+    (value != started.value).then_some(value)
+}
+
+fn assigned(name: &str, value: &Value) -> String {
+    match value {
+        Value::Null => format!("{name} is not set"),
+        value => format!("{name} = {}", inline(value)),
     }
 }
 
@@ -111,6 +168,10 @@ fn masked(path: &str, value: Value) -> Value {
         Value::Null => Value::Null,
         _ if SECRET.iter().any(|secret| name.contains(secret)) => MASKED.into(),
         Value::String(text) => without_credentials(&text).into(),
+        Value::Object(inner) => {
+            let inner = inner.into_iter().map(|(name, value)| (name.clone(), masked(&name, value)));
+            Value::Object(inner.collect())
+        }
         value => value,
     }
 }
@@ -161,20 +222,40 @@ mod tests {
     #[test]
     fn each_value_is_told_with_who_set_it() {
         let (file, effective) = loaded("[limits]\nin_flight = 3\nqueue_calls = 4");
-        let told = effective.json();
+        let told = effective.json(&Now::new());
         assert_eq!(told["limits.in_flight"], json!({ "value": 13, "source": "INFERGATE_LIMITS_IN_FLIGHT" }));
         assert_eq!(told["limits.queue_calls"]["source"], file.path().to_str().unwrap());
         assert_eq!(told["listen"], json!({ "value": "127.0.0.1:21", "source": "--listen" }));
         assert_eq!(told["log.level"], json!({ "value": "info", "source": "default" }));
         assert_eq!(told["compute.cpus"]["value"], Value::Null);
-        assert_eq!(told.as_object().unwrap().len(), Config::keys().len());
+        assert_eq!(told.len(), Config::keys().len());
+    }
+
+    #[test]
+    fn what_has_changed_is_told_with_what_it_was_at_the_start_and_what_is_as_it_was_is_not() {
+        let (_, effective) = loaded("");
+        let now =
+            Now::from([("log.level", json!("debug")), ("log.format", json!("text")), ("tracing.ratio", json!(1.0))]);
+        let told = effective.json(&now);
+        let start = json!({ "value": "info", "source": "default" });
+        assert_eq!(told["log.level"], json!({ "value": "debug", "source": CHANGED, "start": start }));
+        assert_eq!(told["log.format"], json!({ "value": "text", "source": "default" }));
+        assert_eq!(told["tracing.ratio"]["start"]["value"], Value::Null);
+        let text = effective.toml(&now);
+        let lines = [
+            "level = \"debug\" # changed while running; at the start \"info\" (default)",
+            "ratio = 1.0 # changed while running; at the start not set",
+        ];
+        assert!(lines.iter().all(|line| text.lines().any(|told| told == *line)), "{text}");
+        let (_, again) = loaded(&text);
+        assert_eq!((again.config.log.level.as_str(), again.config.tracing.ratio), ("debug", Some(1.0)));
     }
 
     #[test]
     fn as_a_file_it_can_be_loaded_again() {
         let model = "[model.\"a b\"]\npure = true\npolicy = \"least-request\"\n[tls]\ncert = \"c\"\nkey = \"tls/k\"";
         let (_, effective) = loaded(model);
-        let text = effective.toml();
+        let text = effective.toml(&Now::new());
         assert!(text.contains("in_flight = 13 # INFERGATE_LIMITS_IN_FLIGHT\n"), "{text}");
         assert!(text.contains("key = \"tls/k\""), "a path is no secret: {text}");
         let (_, again) = loaded(&text);
@@ -186,8 +267,13 @@ mod tests {
         let mut config = Config::default();
         config.tracing.endpoint = Some("https://me:word@collector:4317/v1?key=word".to_owned());
         let effective = Effective::from(config);
-        assert_eq!(effective.json()["tracing.endpoint"]["value"], "https://***@collector:4317/v1?***");
-        assert!(!effective.toml().contains("word"), "{}", effective.toml());
+        let told = effective.json(&Now::new());
+        assert_eq!(told["tracing.endpoint"]["value"], "https://***@collector:4317/v1?***");
+        let now = Now::from([("tracing.endpoint", json!("https://me:word@elsewhere:4317"))]);
+        let text = effective.toml(&now);
+        assert!(text.contains("https://***@elsewhere:4317") && !text.contains("word"), "{text}");
+        let session = json!({ "threads": 1, "provider": { "api_token": "word" } });
+        assert_eq!(masked("session", session), json!({ "threads": 1, "provider": { "api_token": MASKED } }));
         assert_eq!(masked("tracing.headers", json!({ "authorization": "word" })), MASKED);
         assert_eq!(masked("tls.key", json!("tls/key.pem")), "tls/key.pem");
     }

@@ -22,7 +22,7 @@ use figment::Figment;
 use figment::providers::Serialized;
 use serde::Serialize;
 
-pub use effective::Effective;
+pub use effective::{Effective, Now, Told, told};
 pub use keys::{Key, Section, Setting};
 pub use layer::Overrides;
 pub use list::List;

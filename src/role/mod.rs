@@ -3,6 +3,7 @@
 mod batching;
 mod collector;
 mod gateway;
+mod inforce;
 mod loader;
 mod ports;
 mod process;

@@ -10,7 +10,7 @@ use tokio::time::{sleep, timeout};
 
 use super::{Process, StartError};
 use crate::accept::{
-    Admin, Concerns, Directory, Front, Listener, ListenerRules, Page, Phase, Phases, Readiness, Tls, TlsFiles,
+    Admin, Concerns, Directory, Front, Listener, ListenerRules, Page, Phase, Phases, Readiness, Settings, Tls, TlsFiles,
 };
 use crate::config::{Config, Drain};
 use crate::infer::Infer;
@@ -55,6 +55,12 @@ impl Bound {
     /// Shows one more page on the admin port.
     pub(super) fn with(mut self, path: &'static str, about: &'static str, page: Page) -> Bound {
         self.admin = self.admin.with(path, about, page);
+        self
+    }
+
+    /// Tells these settings there as those in force.
+    pub(super) fn with_settings(mut self, settings: Settings) -> Bound {
+        self.admin = self.admin.with_settings(settings);
         self
     }
 

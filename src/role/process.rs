@@ -23,7 +23,6 @@ impl From<&Config> for Process {
 impl Process {
     /// What its admin port shows, whatever its role.
     pub(super) fn shown(&self) -> Shown {
-        let settings = Some((self.settings.toml(), self.settings.json()));
-        Shown { settings, log: self.log.clone(), ..Shown::default() }
+        Shown { log: self.log.clone(), ..Shown::default() }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use thiserror::Error;
 use tokio::sync::watch;
 
+use super::inforce::{self, Models};
 use super::ports::{Addresses, Bound, Ports};
 use super::telemetry::Telling;
 use super::{Engines, ModelService, Parts, Process, Telemetry, serve, served};
@@ -98,9 +99,12 @@ impl Server {
         let telling = Telling { tracer, pusher };
         let shown = catalog.clone();
         let page: Page = Arc::new(move || served::page(&shown));
+        let models = Models::of(catalog.clone());
+        let bound = bound.with_settings(inforce::with_models(process, &telling.tracer, models.clone()));
         let bound = bound.with("/models", "what is served, and what is not and why", page);
         let ports = bound.serve(front, readiness, metrics);
         let summary = catalog.load_all().await?;
+        models.have_started();
         ports.ready();
         Ok(Server { addresses, summary, catalog, ledger, leaving, ports, telling })
     }

@@ -6,12 +6,15 @@ use infergate::wire::proto::health::HealthCheckRequest;
 use infergate::wire::proto::health::health_check_response::ServingStatus;
 use infergate::wire::proto::health::health_client::HealthClient;
 use infergate::wire::proto::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
-use infergate::wire::proto::inference::{ModelReadyRequest, ServerLiveRequest, ServerReadyRequest};
+use infergate::wire::proto::inference::{
+    ModelReadyRequest, RepositoryModelLoadRequest, ServerLiveRequest, ServerReadyRequest, TraceSettingRequest,
+    trace_setting_request,
+};
 use tokio::net::{TcpSocket, TcpStream};
 use tonic::transport::Endpoint;
 use tonic::{Code, Request};
 
-use crate::harness::{FREE, Gate, INFER, Model, Serving, echo, echo_of, eventually, framed, get, within};
+use crate::harness::{Collector, FREE, Gate, INFER, Model, Serving, echo, echo_of, eventually, framed, get, within};
 use infergate::error::{Error, Kind};
 use infergate::tensor::DType;
 
@@ -190,5 +193,67 @@ async fn the_settings_in_force_are_told() {
     let serving = Serving::with([Model::echo()], |config| config.limits.in_flight = 77).await;
     let (status, text) = get(serving.admin(), "/config").await;
     assert!(status == 200 && text.contains("\nin_flight = 77 # "), "{text}");
+    serving.finish().await;
+}
+
+/// The settings as JSON.
+async fn settings(serving: &Serving) -> serde_json::Value {
+    let (status, text) = get(serving.admin(), "/config?json").await;
+    assert_eq!(status, 200, "{text}");
+    serde_json::from_str(&text).unwrap()
+}
+
+#[tokio::test]
+async fn a_model_that_is_loaded_with_other_settings_is_told_with_those_and_with_those_of_the_start() {
+    let models = [Model::echo().settings("max_in_flight = 7"), Model::identity("other", DType::Fp32, &[FREE])];
+    let serving = Serving::of(models).await;
+    let told = settings(&serving).await;
+    assert_eq!(told["served"][0]["name"], "echo");
+    assert_eq!(told["served"][0]["settings"]["max_in_flight"], serde_json::json!({ "value": 7 }));
+    let (_, text) = get(serving.admin(), "/config").await;
+    assert!(text.contains("\n# echo, version 1\n#   max_in_flight = 7\n# other, version 1\n"), "{text}");
+
+    std::fs::write(serving.folder().join("echo/model.toml"), "[batch]\nmax_batch = 4\n").unwrap();
+    let unchanged = settings(&serving).await;
+    assert_eq!(unchanged, told, "a file that nobody has read changes nothing");
+    let mut client = serving.oip().await;
+    let load = RepositoryModelLoadRequest { model_name: "echo".to_owned(), ..Default::default() };
+    within(client.repository_model_load(load)).await.unwrap();
+    let told = settings(&serving).await;
+    let echo = &told["served"][0]["settings"];
+    let start = serde_json::json!({ "value": 7 });
+    assert_eq!((&echo["max_in_flight"]["value"], &echo["max_in_flight"]["start"]), (&serde_json::Value::Null, &start));
+    assert_eq!((&echo["batch.max_batch"]["value"], echo["pure"].get("start")), (&4.into(), None));
+    let (_, text) = get(serving.admin(), "/config").await;
+    let changed = "#   max_in_flight is not set # changed while running; at the start max_in_flight = 7\n";
+    assert!(text.contains(changed) && text.contains("#   batch.max_batch = 4 # changed while running"), "{text}");
+    serving.finish().await;
+}
+
+#[tokio::test]
+async fn a_version_that_came_later_is_told_as_such_and_what_is_set_at_run_time_as_changed() {
+    let collector = Collector::grpc().await;
+    let echo = Model::echo().versions(&[1, 2]).settings("versions = [1]");
+    let serving = Serving::with([echo], |config| {
+        config.tracing.endpoint = collector.endpoint();
+        config.tracing.ratio = Some(0.25);
+    })
+    .await;
+    std::fs::write(serving.folder().join("echo/model.toml"), "versions = [2]\n").unwrap();
+    let mut client = serving.oip().await;
+    let load = RepositoryModelLoadRequest { model_name: "echo".to_owned(), ..Default::default() };
+    within(client.repository_model_load(load)).await.unwrap();
+    let rate = trace_setting_request::SettingValue { value: vec!["2".to_owned()] };
+    let request = TraceSettingRequest { settings: [("trace_rate".to_owned(), rate)].into(), ..Default::default() };
+    within(client.trace_setting(request)).await.unwrap();
+    let told = settings(&serving).await;
+    let served = &told["served"][0];
+    assert_eq!((&served["version"], &served["served_at_start"]), (&2.into(), &false.into()));
+    let ratio = &told["tracing.ratio"];
+    assert_eq!((&ratio["value"], &ratio["source"]), (&0.5.into(), &"changed while running".into()));
+    assert_eq!(ratio["start"]["value"], 0.25);
+    let (_, text) = get(serving.admin(), "/config").await;
+    assert!(text.contains("# echo, version 2, not served at the start\n"), "{text}");
+    assert!(text.contains("\nratio = 0.5 # changed while running; at the start 0.25 ("), "{text}");
     serving.finish().await;
 }

@@ -6,7 +6,7 @@ use http::request::Parts;
 use http::{Method, Request, StatusCode};
 use http_body::Body;
 
-use super::page::{Answer, Shown, aside, json, only, plain, typed, wants_json};
+use super::page::{Answer, Form, Shown, aside, json, only, plain, typed, wants_json};
 use super::{form, log, profile, ready};
 use crate::accept::control::{Directory, Readiness};
 use crate::observe::{Metrics, PROTOBUF, TEXT};
@@ -16,7 +16,7 @@ const PATHS: [(&str, &str); 6] = [
     ("/livez", "whether it lives"),
     ("/readyz", "whether it can be called, and what is wrong; ?verbose for JSON"),
     ("/metrics", "numbers, for Prometheus"),
-    ("/config", "the settings in force and who set them; ?json for JSON"),
+    ("/config", "the settings in force, who set them, and what has changed since the start; ?json for JSON"),
     ("/log", "what is logged; PUT another filter to change it"),
     ("/profile", "where the CPU's time goes, sampled for ?seconds=10, as a flame graph"),
 ];
@@ -53,7 +53,7 @@ impl<D: Directory> Answers<D> {
                 .await
             }
             "/profile" => profile::profile(&asked).await,
-            "/config" => self.settings(&asked),
+            "/config" => self.settings(&asked).await,
             path => match self.shown.pages.iter().find(|(known, ..)| *known == path) {
                 Some((_, _, page)) => {
                     let page = page.clone();
@@ -64,12 +64,15 @@ impl<D: Directory> Answers<D> {
         }
     }
 
-    fn settings(&self, asked: &Parts) -> Answer {
-        match &self.shown.settings {
-            Some((_, settings)) if wants_json(asked, "json") => json(StatusCode::OK, settings),
-            Some((text, _)) => typed("application/toml", text.clone()),
-            None => plain(StatusCode::NOT_IMPLEMENTED, "this process was not told its settings by a file\n"),
-        }
+    async fn settings(&self, asked: &Parts) -> Answer {
+        let Some(settings) = self.shown.settings.clone() else {
+            return plain(StatusCode::NOT_IMPLEMENTED, "this process was not told its settings by a file\n");
+        };
+        let (form, media_type) = match wants_json(asked, "json") {
+            true => (Form::Json, "application/json"),
+            false => (Form::Toml, "application/toml"),
+        };
+        aside(move || typed(media_type, settings(form))).await
     }
 
     /// Each path with what is there.

@@ -30,7 +30,7 @@ use tokio::time::sleep;
 use super::control::{Directory, Readiness};
 use crate::observe::Metrics;
 use answers::Answers;
-pub use page::{Concerns, Page, Shown};
+pub use page::{Concerns, Form, Page, Settings, Shown};
 
 /// Connections at one time: probes and people, no more.
 const MAX_CONNECTIONS: usize = 64;
@@ -56,6 +56,12 @@ impl Admin {
     /// Tells `page` at `path` too, which begins with a slash; `about` is for the index.
     pub fn with(mut self, path: &'static str, about: &'static str, page: Page) -> Admin {
         self.shown.pages.push((path, about, page));
+        self
+    }
+
+    /// Tells these settings as those in force.
+    pub fn with_settings(mut self, settings: Settings) -> Admin {
+        self.shown.settings = Some(settings);
         self
     }
 

@@ -14,6 +14,18 @@ use crate::observe::log::Log;
 /// Tells something of the process as JSON, from what is known.
 pub type Page = Arc<dyn Fn() -> Value + Send + Sync>;
 
+/// Tells the settings in force, as JSON where that is asked for, else as TOML.
+pub type Settings = Arc<dyn Fn(Form) -> String + Send + Sync>;
+
+/// How settings are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// As a file could have them.
+    Toml,
+    /// For programs.
+    Json,
+}
+
 /// Names what may be wrong without keeping the process from answering calls, each in a sentence; at once, as it is called on
 /// a thread that may not block.
 pub type Concerns = Arc<dyn Fn() -> Vec<String> + Send + Sync>;
@@ -25,8 +37,8 @@ pub struct Shown {
     pub pages: Vec<(&'static str, &'static str, Page)>,
     /// What may be wrong.
     pub concerns: Vec<Concerns>,
-    /// The configuration in force, as TOML and as JSON.
-    pub settings: Option<(String, Value)>,
+    /// The configuration in force.
+    pub settings: Option<Settings>,
     /// What is logged.
     pub log: Option<Log>,
 }

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::*;
 use crate::accept::control::fixture::Hearsay;
 use crate::accept::phase::{Phase, Phases};
-use crate::config::Effective;
+use crate::config::{Effective, Now};
 use crate::observe::log::tests::kept;
 
 const CONCERNS: &str = "model \"numbered\" (version 2): broken\n";
@@ -117,7 +117,11 @@ async fn numbers_are_told_as_text_unless_somebody_asks_for_protobuf() {
 #[tokio::test]
 async fn the_settings_are_told_as_toml_and_as_json() {
     let effective = Effective::from(crate::config::Config::default());
-    let settings = Some((effective.toml(), effective.json()));
+    let settings: Settings = Arc::new(move |form| match form {
+        Form::Toml => effective.toml(&Now::new()),
+        Form::Json => json!(effective.json(&Now::new())).to_string(),
+    });
+    let settings = Some(settings);
     let answers = answers(&readiness(&Hearsay::default()), Shown { settings, ..Shown::default() });
     let (status, text) = ask(&answers, "GET", "/config", "").await;
     assert!(status == 200 && text.contains("in_flight = 1024 # default\n"), "{text}");

@@ -15,7 +15,7 @@ use tokio::time::{sleep, timeout};
 use super::ports::{Addresses, Bound, Ports};
 use super::server::StartError;
 use super::telemetry::{Telemetry, Telling};
-use super::{Process, door, endpoint_rules, measures, told};
+use super::{Process, door, endpoint_rules, inforce, measures, told};
 use crate::accept::{Concerns, Page, Phases, Readiness};
 use crate::admit::{Deadline, InFlight, Limit};
 use crate::balance::pick::Policy;
@@ -99,6 +99,7 @@ impl Gateway {
         let pusher = push.map(|push| push.start(metrics.clone()));
         let telling = Telling { tracer: tracing.tracer.clone(), pusher };
         let front = door(process, stages, (ledger.clone(), measures), &readiness, tracing);
+        let bound = bound.with_settings(inforce::settings(process, &telling.tracer));
         let bound = shown(bound, &roster, lives, config.discovery.dns_interval.get());
         let addresses = bound.addresses;
         let _ = timeout(SETTLING, settled(&roster)).await;
