@@ -1,70 +1,78 @@
 //! An endpoint against a real HTTP/2 server over pipes in memory, with the clock standing still.
 
-use std::collections::VecDeque;
 use std::io;
-use std::sync::Mutex;
 
 use bytes::Bytes;
 use h2::server::{self, SendResponse};
 use h2::{Reason, RecvStream};
 use http::{Request, Response};
 use tokio::io::DuplexStream;
-use tokio::time::{Instant, timeout};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::*;
-use crate::discover::Condition;
+use crate::balance::fixture::{self, MS, piped};
 
 type Connection = server::Connection<DuplexStream, Bytes>;
-
-/// Where connections of an endpoint arrive.
-struct Listening(Arc<Mutex<VecDeque<DuplexStream>>>, Arc<Notify>);
-
-impl Listening {
-    async fn accept(&self, streams: u32) -> Connection {
-        loop {
-            let stream = self.0.lock().unwrap().pop_front();
-            if let Some(stream) = stream {
-                return server::Builder::new().max_concurrent_streams(streams).handshake(stream).await.unwrap();
-            }
-            self.1.notified().await;
-        }
-    }
-}
+type Calling = JoinHandle<Result<Reply, Failed>>;
 
 fn rules() -> Rules {
-    Rules {
-        connect_timeout: Duration::from_secs(1),
-        silence: Duration::from_millis(250),
-        ping_timeout: Duration::from_millis(600),
-        connections: 2,
-        windows: (1 << 20, 1 << 20),
-        message_size: 1 << 20,
+    Rules { connections: 2, ..fixture::rules(250 * MS, 600 * MS) }
+}
+
+/// An endpoint, and where its connections arrive.
+struct Site {
+    kept: Kept,
+    arriving: mpsc::Receiver<DuplexStream>,
+}
+
+impl Site {
+    fn start() -> Site {
+        let (kept, arriving) = piped(8001, rules());
+        Site { kept, arriving }
+    }
+
+    /// One that is connected, and the backend's side of that, which takes so many calls at one time.
+    async fn with(streams: u32) -> (Site, Connection) {
+        let mut site = Site::start();
+        let connection = site.accept(streams).await;
+        site.connected().await;
+        (site, connection)
+    }
+
+    async fn accept(&mut self, streams: u32) -> Connection {
+        let stream = self.arriving.recv().await.unwrap();
+        server::Builder::new().max_concurrent_streams(streams).handshake(stream).await.unwrap()
+    }
+
+    fn endpoint(&self) -> &Arc<Endpoint> {
+        self.kept.endpoint()
+    }
+
+    async fn connected(&self) {
+        fixture::connected(&self.kept).await;
+    }
+
+    fn is_reachable(&self) -> bool {
+        self.endpoint().is_reachable()
+    }
+
+    /// A call begins.
+    fn begin(&self) -> Calling {
+        tokio::spawn(call(self.endpoint().clone()))
+    }
+
+    /// A call begins, and has come to the backend over this connection.
+    async fn begun(&self, connection: &mut Connection) -> (Calling, SendResponse<Bytes>) {
+        let calling = self.begin();
+        let (_, respond) = next(connection).await;
+        (calling, respond)
     }
 }
 
-fn kept() -> (Kept, Listening) {
-    let (queue, news) = (Arc::new(Mutex::new(VecDeque::new())), Arc::new(Notify::new()));
-    let listening = Listening(queue.clone(), news.clone());
-    let dial = Dial::through(move |_| {
-        let (ours, theirs) = tokio::io::duplex(1 << 16);
-        queue.lock().unwrap().push_back(theirs);
-        news.notify_one();
-        std::future::ready(Ok(ours))
-    });
-    let backend = Backend { condition: Condition::Ready, ..Backend::at(([127, 0, 0, 1], 8001).into()) };
-    (Kept::start(&backend, dial, Arc::new(rules())), listening)
-}
-
-async fn connected(kept: &Kept) {
-    kept.endpoint().connectivity().wait_for(|now| *now == Connectivity::Connected).await.unwrap();
-}
-
-fn call(kept: &Kept) -> impl Future<Output = Result<Reply, Failed>> + use<> {
-    let endpoint = kept.endpoint().clone();
-    async move {
-        let path = PathAndQuery::from_static("/s/M");
-        endpoint.call(&path, &HeaderMap::new(), &Bytes::from_static(b"\0\0\0\0\x02hi").into()).await
-    }
+async fn call(endpoint: Arc<Endpoint>) -> Result<Reply, Failed> {
+    let path = PathAndQuery::from_static("/s/M");
+    endpoint.call(&path, &HeaderMap::new(), &Bytes::from_static(b"\0\0\0\0\x02hi").into()).await
 }
 
 async fn next(connection: &mut Connection) -> (Request<RecvStream>, SendResponse<Bytes>) {
@@ -79,17 +87,25 @@ fn answer(mut respond: SendResponse<Bytes>, message: &'static [u8]) {
     stream.send_trailers(trailers).unwrap();
 }
 
-/// Reads and writes the connection for as long as it lives, taking no calls.
+/// The message of the answer to a call that is answered.
+async fn answered(calling: Calling) -> Bytes {
+    calling.await.unwrap().unwrap().message.unwrap()
+}
+
+/// Reads and writes the connection for so long, taking no calls.
+async fn serve_for(connection: &mut Connection, time: Duration) {
+    let _ = timeout(time, connection.accept()).await;
+}
+
+/// The same for as long as it lives.
 fn serve_on(mut connection: Connection) {
     tokio::spawn(async move { while connection.accept().await.is_some() {} });
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_call_goes_out_as_it_is_and_its_answer_comes_back_with_its_trailers() {
-    let (kept, listening) = kept();
-    let mut connection = listening.accept(100).await;
-    connected(&kept).await;
-    let calling = tokio::spawn(call(&kept));
+    let (site, mut connection) = Site::with(100).await;
+    let calling = site.begin();
     let (request, respond) = next(&mut connection).await;
     assert_eq!(request.uri(), "http://127.0.0.1:8001/s/M");
     assert_eq!(request.headers()["content-type"], "application/grpc");
@@ -99,22 +115,19 @@ async fn a_call_goes_out_as_it_is_and_its_answer_comes_back_with_its_trailers() 
     let reply = calling.await.unwrap().unwrap();
     assert_eq!(reply.message.unwrap(), "yes");
     assert_eq!(reply.trailers["grpc-status"], "0");
-    assert_eq!(kept.endpoint().in_flight(), 0);
+    assert_eq!(site.endpoint().in_flight(), 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_that_was_refused_and_one_above_the_last_never_ran_and_one_that_was_cut_may_have() {
-    let (kept, listening) = kept();
-    let mut connection = listening.accept(100).await;
-    connected(&kept).await;
+    let (site, mut connection) = Site::with(100).await;
 
-    let calling = tokio::spawn(call(&kept));
-    let (_, mut respond) = next(&mut connection).await;
+    let (calling, mut respond) = site.begun(&mut connection).await;
     respond.send_reset(Reason::REFUSED_STREAM);
     let ended = tokio::select! { ended = calling => ended.unwrap(), _ = connection.accept() => unreachable!() };
     assert_eq!(ended.unwrap_err().ran, Ran::Never);
 
-    let cut = tokio::spawn(call(&kept));
+    let cut = site.begin();
     let (_request, _respond) = next(&mut connection).await;
     drop(connection);
     let failed = cut.await.unwrap().unwrap_err();
@@ -123,71 +136,66 @@ async fn a_stream_that_was_refused_and_one_above_the_last_never_ran_and_one_that
 
 #[tokio::test(start_paused = true)]
 async fn a_backend_on_its_way_out_finishes_what_it_took_and_what_comes_later_goes_over_another_connection() {
-    let (kept, listening) = kept();
-    let mut first = listening.accept(100).await;
-    connected(&kept).await;
-    let taken = tokio::spawn(call(&kept));
-    let (_, respond) = next(&mut first).await;
+    let (mut site, mut first) = Site::with(100).await;
+    let (taken, respond) = site.begun(&mut first).await;
     first.graceful_shutdown();
     serve_on(first);
+    let endpoint = site.endpoint().clone();
     let (later, mut second) = tokio::join!(
         async {
             // The first call that finds the connection closed has it replaced; nothing of it was sent.
             loop {
-                match call(&kept).await {
+                match call(endpoint.clone()).await {
                     Err(failed) => {
                         assert_eq!(failed.ran, Ran::Never);
-                        tokio::time::sleep(Duration::from_millis(1)).await;
+                        sleep(MS).await;
                     }
                     Ok(reply) => break reply,
                 }
             }
         },
         async {
-            let mut second = listening.accept(100).await;
+            let mut second = site.accept(100).await;
             let (_, respond) = next(&mut second).await;
             answer(respond, b"\0\0\0\0\x01b");
-            let _ = timeout(Duration::from_millis(1), second.accept()).await;
+            serve_for(&mut second, MS).await;
             second
         },
     );
     assert_eq!(later.message.unwrap(), "b");
     answer(respond, b"\0\0\0\0\x01a");
-    assert_eq!(taken.await.unwrap().unwrap().message.unwrap(), "a");
-    let _ = timeout(Duration::from_millis(1), second.accept()).await;
+    assert_eq!(answered(taken).await, "a");
+    serve_for(&mut second, MS).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_frozen_backend_is_suspected_and_then_given_up_with_its_calls() {
-    let (kept, listening) = kept();
-    let connection = listening.accept(100).await;
-    connected(&kept).await;
+    let (site, connection) = Site::with(100).await;
     let began = Instant::now();
-    let calling = tokio::spawn(call(&kept));
+    let calling = site.begin();
     // Nobody reads or writes the connection from here on, and yet it stays open.
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    assert!(!kept.endpoint().is_reachable(), "after 250 ms of silence and 200 ms without a pong");
+    sleep(500 * MS).await;
+    assert!(!site.is_reachable(), "after 250 ms of silence and 200 ms without a pong");
     let failed = timeout(Duration::from_secs(5), calling).await.unwrap().unwrap().unwrap_err();
     assert_eq!((failed.error.kind(), failed.ran), (Kind::BackendLost, Ran::Maybe));
-    assert!(began.elapsed() < Duration::from_millis(1100), "{:?}", began.elapsed());
+    assert!(began.elapsed() < 1100 * MS, "{:?}", began.elapsed());
     drop(connection);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_slow_backend_is_asked_sooner_whether_it_lives_where_it_may_be_asked_at_any_time() {
     for (takes_pings, expected) in [(true, 2 * 250 + 200), (false, 3 * 1000 + 200)] {
-        let (kept, listening) = kept();
-        kept.endpoint().set_takes_pings(takes_pings);
-        let mut connection = listening.accept(100).await;
-        connected(&kept).await;
-        let calling = tokio::spawn(call(&kept));
-        let (_, respond) = next(&mut connection).await;
-        let _ = timeout(Duration::from_secs(1), connection.accept()).await;
+        let mut site = Site::start();
+        site.endpoint().set_takes_pings(takes_pings);
+        let mut connection = site.accept(100).await;
+        site.connected().await;
+        let (calling, respond) = site.begun(&mut connection).await;
+        serve_for(&mut connection, Duration::from_secs(1)).await;
         answer(respond, b"\0\0\0\0\x04slow");
-        let _ = timeout(Duration::from_millis(1), connection.accept()).await;
+        serve_for(&mut connection, MS).await;
         calling.await.unwrap().unwrap();
-        let (began, waiting) = (Instant::now(), tokio::spawn(call(&kept)));
-        kept.endpoint().suspected().await;
+        let (began, waiting) = (Instant::now(), site.begin());
+        site.endpoint().suspected().await;
         let took = began.elapsed().as_millis();
         assert!((expected..expected + 20).contains(&took), "{took} ms for {expected}");
         waiting.abort();
@@ -196,81 +204,70 @@ async fn a_slow_backend_is_asked_sooner_whether_it_lives_where_it_may_be_asked_a
 
 #[tokio::test(start_paused = true)]
 async fn a_slow_backend_that_answers_pings_is_waited_for() {
-    let (kept, listening) = kept();
-    let mut connection = listening.accept(100).await;
-    connected(&kept).await;
-    let calling = tokio::spawn(call(&kept));
-    let (_, respond) = next(&mut connection).await;
+    let (site, mut connection) = Site::with(100).await;
+    let (calling, respond) = site.begun(&mut connection).await;
     serve_on(connection);
-    tokio::time::sleep(Duration::from_secs(30)).await;
-    assert!(kept.endpoint().is_reachable());
+    sleep(Duration::from_secs(30)).await;
+    assert!(site.is_reachable());
     answer(respond, b"\0\0\0\0\x04slow");
-    assert_eq!(calling.await.unwrap().unwrap().message.unwrap(), "slow");
+    assert_eq!(answered(calling).await, "slow");
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_endpoint_is_reachable_as_long_as_one_of_its_connections_is_open() {
-    let (kept, listening) = kept();
-    assert!(!kept.endpoint().is_reachable());
-    let mut first = listening.accept(1).await;
-    connected(&kept).await;
-    assert!(kept.endpoint().is_reachable());
-    let one = tokio::spawn(call(&kept));
-    let (_, respond) = next(&mut first).await;
+    let mut site = Site::start();
+    assert!(!site.is_reachable());
+    let mut first = site.accept(1).await;
+    site.connected().await;
+    assert!(site.is_reachable());
+    let (one, respond) = site.begun(&mut first).await;
     // The backend's settings have come with its first answer to anything.
-    let _ = timeout(Duration::from_millis(300), first.accept()).await;
+    serve_for(&mut first, 300 * MS).await;
     // It finds the one stream taken, and waits for it.
-    let two = tokio::spawn(call(&kept));
-    let mut second = listening.accept(1).await;
-    tokio::time::sleep(Duration::from_millis(1)).await;
-    let three = tokio::spawn(call(&kept));
-    let (_, other) = next(&mut second).await;
+    let two = site.begin();
+    let mut second = site.accept(1).await;
+    sleep(MS).await;
+    let (three, other) = site.begun(&mut second).await;
     drop((first, respond));
     one.await.unwrap().unwrap_err();
     two.abort();
-    assert!(kept.endpoint().is_reachable(), "the second is open");
+    assert!(site.is_reachable(), "the second is open");
     drop((second, other));
     three.await.unwrap().unwrap_err();
-    assert!(!kept.endpoint().is_reachable());
-    let _third = listening.accept(1).await;
-    connected(&kept).await;
-    assert!(kept.endpoint().is_reachable());
+    assert!(!site.is_reachable());
+    let _third = site.accept(1).await;
+    site.connected().await;
+    assert!(site.is_reachable());
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_endpoint_that_is_no_longer_kept_finishes_its_calls_and_is_not_reachable() {
-    let (kept, listening) = kept();
-    let mut connection = listening.accept(100).await;
-    connected(&kept).await;
-    let calling = tokio::spawn(call(&kept));
-    let (_, respond) = next(&mut connection).await;
+    let (site, mut connection) = Site::with(100).await;
+    let (calling, respond) = site.begun(&mut connection).await;
     serve_on(connection);
+    let Site { kept, arriving: _arriving } = site;
     let endpoint = kept.endpoint().clone();
     drop(kept);
     assert!(!endpoint.is_reachable());
     answer(respond, b"\0\0\0\0\x04last");
-    assert_eq!(calling.await.unwrap().unwrap().message.unwrap(), "last");
+    assert_eq!(answered(calling).await, "last");
     assert!(!endpoint.is_reachable());
 }
 
 #[tokio::test(start_paused = true)]
 async fn another_connection_is_opened_where_the_streams_of_one_run_out() {
-    let (kept, listening) = kept();
-    let mut first = listening.accept(1).await;
-    connected(&kept).await;
-    let one = tokio::spawn(call(&kept));
-    let (_, respond) = next(&mut first).await;
+    let (mut site, mut first) = Site::with(1).await;
+    let (one, respond) = site.begun(&mut first).await;
     serve_on(first);
     // The backend's settings have come with its first answer to anything.
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    let two = tokio::spawn(call(&kept));
-    let mut second = listening.accept(1).await;
-    tokio::time::sleep(Duration::from_millis(1)).await;
-    let three = tokio::spawn(call(&kept));
-    let (_, third) = next(&mut second).await;
+    sleep(300 * MS).await;
+    let two = site.begin();
+    let mut second = site.accept(1).await;
+    sleep(MS).await;
+    let (three, third) = site.begun(&mut second).await;
     answer(third, b"\0\0\0\0\x013");
     serve_on(second);
-    assert_eq!(three.await.unwrap().unwrap().message.unwrap(), "3");
+    assert_eq!(answered(three).await, "3");
     assert!(!one.is_finished());
     answer(respond, b"\0\0\0\0\x011");
     one.await.unwrap().unwrap();
@@ -279,16 +276,14 @@ async fn another_connection_is_opened_where_the_streams_of_one_run_out() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_lost_is_dialled_again_and_calls_meanwhile_are_told_why_they_have_nowhere_to_go() {
-    let (kept, listening) = kept();
-    let first = listening.accept(100).await;
-    connected(&kept).await;
+    let (mut site, first) = Site::with(100).await;
     drop(first);
-    kept.endpoint().connectivity().wait_for(|now| matches!(now, Connectivity::Lost(_))).await.unwrap();
-    let failed = call(&kept).await.unwrap_err();
+    site.endpoint().connectivity().wait_for(|now| matches!(now, Connectivity::Lost(_))).await.unwrap();
+    let failed = call(site.endpoint().clone()).await.unwrap_err();
     assert_eq!((failed.error.kind(), failed.ran), (Kind::NoBackend, Ran::Never));
     assert!(failed.error.message().starts_with("backend 127.0.0.1:8001 is not connected: "), "{}", failed.error);
-    let _second = listening.accept(100).await;
-    connected(&kept).await;
+    let _second = site.accept(100).await;
+    site.connected().await;
 }
 
 #[tokio::test(start_paused = true)]
