@@ -58,7 +58,7 @@ impl Tracing {
         let parent = carried.as_ref().map(|carried| carried.context.span_id);
         let caller = carried.as_ref().map(|carried| caller(carried, is_trusted));
         match self.tracer.begin_question(caller.as_ref(), rpc.manner) {
-            None => Some((Arc::new(Question::new(self.propagators.pass(carried?), parent)), None)),
+            None => Some((Arc::new(Question::passing(self.propagators.pass(carried?))), None)),
             Some(own) => {
                 let question = Arc::new(Question::new(self.propagators.trace(own, carried, None), parent));
                 let asked = self.tracer.follow_question(question.clone(), rpc, began);

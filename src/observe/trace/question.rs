@@ -76,13 +76,19 @@ pub struct Question {
     /// The span that asks, where it is known.
     pub(super) parent: Option<u64>,
     pub(super) model: OnceLock<ModelName>,
-    errands: Mutex<Errands>,
+    /// None where it is not followed, and only passed on.
+    errands: Option<Mutex<Errands>>,
 }
 
 impl Question {
-    /// A question in this trace, which that span asks.
+    /// A question whose own span that is, and which this one asks.
     pub fn new(trace: Trace, parent: Option<u64>) -> Question {
-        Question { trace, parent, model: OnceLock::new(), errands: Mutex::default() }
+        Question { trace, parent, model: OnceLock::new(), errands: Some(Mutex::default()) }
+    }
+
+    /// A question that is not followed: whoever is asked for it is told of its caller's span.
+    pub fn passing(trace: Trace) -> Question {
+        Question { trace, parent: None, model: OnceLock::new(), errands: None }
     }
 
     /// It is about this model.
@@ -92,8 +98,8 @@ impl Question {
 
     /// An endpoint is asked; the span that it is to be told of.
     pub fn asks(&self, errand: Errand) -> u64 {
+        let Some(mut errands) = self.errands() else { return self.trace.context.span_id };
         let span_id = new_span_id();
-        let mut errands = self.errands();
         if errands.kept.len() < MOST {
             errands.kept.push(Noted { errand, span_id, ended: None });
         } else {
@@ -104,13 +110,15 @@ impl Question {
 
     /// The errand with this span has ended, as a failure of which gRPC has that name.
     pub fn has_asked(&self, span_id: u64, now: Instant, failure: Option<(&'static str, Error)>) {
-        if let Some(noted) = self.errands().kept.iter_mut().find(|noted| noted.span_id == span_id) {
+        let Some(mut errands) = self.errands() else { return };
+        if let Some(noted) = errands.kept.iter_mut().find(|noted| noted.span_id == span_id) {
             noted.ended = Some((now, failure));
         }
     }
 
-    pub(super) fn errands(&self) -> MutexGuard<'_, Errands> {
-        self.errands.lock().expect("nothing panics while errands are noted")
+    pub(super) fn errands(&self) -> Option<MutexGuard<'_, Errands>> {
+        let errands = self.errands.as_ref()?;
+        Some(errands.lock().expect("nothing panics while errands are noted"))
     }
 }
 

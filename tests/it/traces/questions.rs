@@ -235,6 +235,26 @@ async fn a_load_through_a_gateway_is_one_trace_with_each_endpoint_that_was_asked
 }
 
 #[tokio::test]
+async fn a_gateway_that_draws_nothing_passes_on_whose_question_it_is() {
+    let collector = Collector::grpc().await;
+    let worker = worker([Model::echo()], part_to(&collector, 0.0)).await;
+    for decision in [SAMPLED, UNSAMPLED] {
+        let fronting = Fronting::of(&[worker.grpc()]).await;
+        let answer = fronting.raw().await.call(&format!("/{LOAD}"), &[decision], load("echo")).await;
+        assert_eq!(answer.code(), Code::Ok);
+        fronting.finish().await;
+    }
+    let spans = collector.calls(1).await;
+    let behind = spans.one(LOAD);
+    assert_eq!(
+        (behind.trace(), behind.inner.parent_span_id[..2].to_vec()),
+        (SAMPLED.1[3..35].to_owned(), vec![0xb7, 0xad])
+    );
+    assert_eq!(worker.traced().kept(), 1);
+    worker.finish().await;
+}
+
+#[tokio::test]
 async fn what_a_gateway_asks_of_its_own_accord_is_recorded_by_nobody() {
     let collector = Collector::grpc().await;
     let worker = worker([Model::echo()], all_to(&collector)).await;

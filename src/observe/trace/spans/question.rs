@@ -31,7 +31,7 @@ pub(super) fn draw(ended: &OfQuestion, anchor: Anchor, spans: &mut Spans) {
     // The method's name, where it is one (semantic conventions for spans of RPCs).
     let name = if rpc.original.is_none() { rpc.name } else { names::GRPC };
     let times = (anchor.at(*began), anchor.at(*at));
-    let errands = question.errands();
+    let Some(errands) = question.errands() else { return };
     let mut span = begin(spans, question, (name, Kind::Server), own.span_id, place, times);
     span.set(names::RPC_SYSTEM, names::GRPC).set(names::RPC_METHOD, rpc.name).set(names::RPC_STATUS, status.code);
     span.set(names::KEPT, kept.name());

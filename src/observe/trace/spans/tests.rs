@@ -248,6 +248,11 @@ fn of_a_call_that_failed_the_rest_of_its_time_was_spent_in_the_stage_that_it_did
 }
 
 #[test]
+fn a_call_that_is_kept_takes_no_more_room_because_questions_are_kept_too() {
+    assert_eq!(size_of::<Ended>(), size_of::<OfCall>());
+}
+
+#[test]
 fn times_of_day_keep_the_lengths_that_were_measured() {
     let anchor = Anchor::now();
     let start = Instant::now();
