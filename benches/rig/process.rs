@@ -98,17 +98,33 @@ impl Process {
         switches.sum()
     }
 
-    /// Resident memory in bytes.
-    pub fn resident(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).expect("its status");
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("its memory");
-        line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).expect("a number") * 1024
+    /// Resident memory, counted page by page: what `status` says is a sum that some kernels keep only roughly.
+    pub fn memory(&self) -> Memory {
+        let told = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", self.id())).expect("its memory");
+        let of = |name: &str| {
+            let line = told.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+            let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+            kib.expect("a number of kilobytes") * 1024
+        };
+        let own = of("Anonymous");
+        Memory { own, of_files: of("Rss") - own }
     }
 
     /// Its number in the system.
     pub fn id(&self) -> u32 {
         self.child.id().expect("it runs")
     }
+}
+
+/// Resident memory in bytes.
+#[derive(Clone, Copy)]
+pub struct Memory {
+    /// What the process alone has: heap, stacks, data that was written.
+    pub own: u64,
+    /// Pages of its program and its libraries. Other processes share them, the kernel drops them when it wants, and how
+    /// many it maps around one that is touched depends on how they came into its cache: of a library that was just
+    /// written it maps larger pieces.
+    pub of_files: u64,
 }
 
 /// What an admin port tells at `path`, with its head.
