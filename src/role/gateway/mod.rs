@@ -4,6 +4,7 @@ mod directory;
 mod late;
 mod metrics;
 mod pages;
+mod sums;
 
 use std::path::PathBuf;
 use std::sync::Arc;
