@@ -27,6 +27,7 @@ use infergate::batch::{self, Batcher, Bounds};
 use infergate::compute::{Engine, Identity, Loaded, Runners};
 use infergate::error::Result;
 use infergate::infer::{Interest, Version};
+use infergate::observe::trace::Dropped;
 use infergate::observe::{CallTable, Statistics};
 use infergate::tensor::{BatchAxis, DType, Dim, Signature, Tensor, TensorSpec, aligned};
 use infergate::wire::proto::inference::ModelInferRequest;
@@ -207,7 +208,8 @@ async fn counted(count: usize) {
     }
     tracer.flush(Duration::from_secs(60)).await;
     if let Some(counts) = tracer.counts() {
-        assert_eq!(counts.exported(), counts.kept(), "the collector takes all");
+        let dropped = Dropped::ALL.map(|why| (why, counts.dropped(why)));
+        assert_eq!(counts.exported(), counts.kept(), "the collector takes all, but {dropped:?}");
         assert!(ratio < Some(1.0) || counts.kept() == count as u64, "all are kept");
     }
 }
