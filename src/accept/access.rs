@@ -13,7 +13,7 @@ use crate::config::{AccessLog, Log};
 use crate::error::Kind;
 use crate::infer::{InferResponse, Stage, Target, Timeline, Trace, Version, VersionChoice, Work};
 use crate::observe::Allowance;
-use crate::observe::log::{Place, within};
+use crate::observe::log::within;
 use crate::wire::status;
 
 /// What a filter calls these lines.
@@ -145,7 +145,7 @@ impl Noting {
         }
         let now = Instant::now();
         if rules.allowance.take(now) {
-            within(self.trace.as_deref().map(Place::from), || self.write(failure, now));
+            within(self.trace.clone(), || self.write(failure, now));
         } else {
             rules.left_out.fetch_add(1, Relaxed);
         }

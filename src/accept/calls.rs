@@ -24,7 +24,7 @@ use super::tracing::{Tracing, failed_with};
 use super::trailers::{report, trailers};
 use crate::error::Result;
 use crate::infer::{Execution, Infer, InferResponse, Member, Spent, Stage, Timeline, Version, call};
-use crate::observe::log::{Place, Within};
+use crate::observe::log::Within;
 use crate::observe::trace::{Followed, Status};
 use crate::observe::{CallTable, Entry, Ledger, Measured};
 use crate::tensor::Rope;
@@ -122,11 +122,11 @@ impl<S: Infer> Calls<S> {
             Ok(metadata) => Metadata { trace, facts, ..metadata },
             Err(error) => return Box::pin(ready(ending.with(Err(error)))),
         };
-        let place = metadata.trace.as_deref().map(Place::from);
+        let within = metadata.trace.clone();
         let encoding = metadata.encoding;
         let mut messages = Messages::new(body, encoding, self.rules.body, self.budget.clone(), P::LARGE_BYTES);
         let calls = self.clone();
-        Box::pin(Within::new(place, async move {
+        Box::pin(Within::new(within, async move {
             let answer = calls.answer::<P, B>(&mut messages, &metadata, &timeline).await;
             ending.with(answer)
         }))

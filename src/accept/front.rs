@@ -29,7 +29,7 @@ use super::stream::Answers;
 use super::unserved;
 use crate::error::Error;
 use crate::infer::Infer;
-use crate::observe::log::{Place, Within};
+use crate::observe::log::Within;
 use crate::wire::timeout::GRPC_TIMEOUT;
 
 type TonicService = BoxCloneSyncService<Request<Incoming>, Response<tonic::body::Body>, Infallible>;
@@ -99,9 +99,9 @@ impl<S: Infer> Front<S> {
         let Some((question, asked)) = tracing.question(rpc, carried, peer.is_trusted, Instant::now()) else {
             return self.answer_other(request).await;
         };
-        let place = Place::from(&question.trace);
+        let within = question.trace.clone();
         request.extensions_mut().insert(Asking(question));
-        let response = Within::new(Some(place), self.answer_other(request)).await;
+        let response = Within::new(Some(within), self.answer_other(request)).await;
         match asked {
             Some(asked) => questions::ending(response, asked).map(|body| FrontBody::Other { body }),
             None => response,

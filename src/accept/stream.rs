@@ -24,7 +24,7 @@ use super::protocol::{OpenInference, Protocol};
 use super::tracing::failed_with;
 use crate::error::{Error, Kind, Result};
 use crate::infer::{Infer, Stage, Trace};
-use crate::observe::log::{Place, Within};
+use crate::observe::log::Within;
 use crate::observe::trace::Status;
 use crate::tensor::Rope;
 use crate::wire::timeout::GRPC_TIMEOUT;
@@ -188,9 +188,9 @@ where
                 Ok(Some(message)) => {
                     let (calls, metadata) = (self.calls.clone(), self.metadata.clone());
                     let trace = calls.tracing.begin(self.carried.clone(), self.peer.is_trusted);
-                    let place = trace.as_deref().map(Place::from);
+                    let within = trace.clone();
                     let member = InStream { metadata, trace, peer: self.peer, fatal: self.failures_are_final };
-                    self.answering.push_back(Box::pin(Within::new(place, calls.answer_in_stream(message, member))));
+                    self.answering.push_back(Box::pin(Within::new(within, calls.answer_in_stream(message, member))));
                     self.reading = Some(read(messages, self.metadata.deadline));
                 }
                 Ok(None) => self.end = End::With(None),

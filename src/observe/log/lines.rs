@@ -9,7 +9,8 @@ use tracing_subscriber::fmt::format::{Format, Full, Json, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-use super::within::{Place, place};
+use super::within::place;
+use crate::infer::TraceContext;
 
 /// The forms of lines, between which the log can be switched.
 pub(super) struct Lines {
@@ -44,7 +45,7 @@ where
     N: for<'a> FormatFields<'a> + 'static,
 {
     fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        let Some(Place { trace_id, span_id }) = place() else { return self.plain(context, writer, event) };
+        let Some(TraceContext { trace_id, span_id, .. }) = place() else { return self.plain(context, writer, event) };
         let mut line = String::new();
         self.plain(context, Writer::new(&mut line), event)?;
         let line = line.trim_end();

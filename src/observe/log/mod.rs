@@ -16,7 +16,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{EnvFilter, Registry, reload};
 
 use lines::Lines;
-pub use within::{Place, Within, within};
+pub use within::{Within, within};
 pub use written::{aside, lost_lines};
 
 /// What is logged, and how; clones are handles to the same.
@@ -88,6 +88,7 @@ pub(crate) mod tests {
     use std::io::{self, Write};
 
     use super::*;
+    use crate::infer::{Forms, Trace, TraceContext};
 
     /// A writer that keeps what is written.
     #[derive(Clone, Default)]
@@ -117,7 +118,10 @@ pub(crate) mod tests {
         (log, kept, subscriber)
     }
 
-    const PLACE: Place = Place { trace_id: 0xabc, span_id: 0x12 };
+    fn trace() -> Option<Arc<Trace>> {
+        let context = TraceContext { trace_id: 0xabc, span_id: 0x12, sampled: true };
+        Some(Arc::new(Trace { context, state: None, baggage: None, forms: Forms::default(), notes: None }))
+    }
 
     #[test]
     fn what_is_logged_can_be_changed_and_a_wrong_filter_changes_nothing() {
@@ -138,10 +142,10 @@ pub(crate) mod tests {
     fn a_line_within_a_call_ends_with_its_place_in_the_trace_and_others_do_not() {
         let (log, kept, subscriber) = kept("info", false);
         tracing::subscriber::with_default(subscriber, || {
-            within(Some(PLACE), || tracing::info!(rows = 3, "inside"));
+            within(trace(), || tracing::info!(rows = 3, "inside"));
             tracing::info!(rows = 3, "outside");
             log.set_json(true);
-            within(Some(PLACE), || tracing::info!(rows = 3, "inside"));
+            within(trace(), || tracing::info!(rows = 3, "inside"));
             tracing::info!(rows = 3, "outside");
         });
         let text = kept.text();

@@ -4,63 +4,62 @@
 use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use crate::infer::{Trace, TraceContext};
 
-/// A call's place in its trace.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
-    /// The trace.
-    pub trace_id: u128,
-    /// The call's own span where there is one, else its caller's.
-    pub span_id: u64,
-}
-
-impl From<&Trace> for Place {
-    fn from(trace: &Trace) -> Place {
-        let TraceContext { trace_id, span_id, .. } = trace.context;
-        Place { trace_id, span_id }
-    }
-}
-
 thread_local! {
-    static PLACE: Cell<Option<Place>> = const { Cell::new(None) };
+    static HERE: Cell<Option<Arc<Trace>>> = const { Cell::new(None) };
 }
 
-/// The place of the call that this thread is working on.
-pub(super) fn place() -> Option<Place> {
-    PLACE.get()
+/// The place in its trace of the call that this thread is working on: its own span where there is one, else its caller's.
+pub(super) fn place() -> Option<TraceContext> {
+    let here = HERE.take();
+    let place = here.as_deref().map(|trace| trace.context);
+    HERE.set(here);
+    place
 }
 
-/// Puts back what was before, also where what is done within panics.
-struct Entered(Option<Place>);
+/// The trace is the thread's until this is dropped, also where what is done meanwhile panics. It is moved there and back, as
+/// that costs each turn of a call less than a clone.
+struct Entered<'a> {
+    trace: &'a mut Option<Arc<Trace>>,
+    before: Option<Arc<Trace>>,
+}
 
-impl Drop for Entered {
-    fn drop(&mut self) {
-        PLACE.set(self.0);
+impl<'a> Entered<'a> {
+    fn enter(trace: &'a mut Option<Arc<Trace>>) -> Entered<'a> {
+        let before = HERE.replace(trace.take());
+        Entered { trace, before }
     }
 }
 
-/// Does something within a call, where that has a place.
-pub fn within<T>(place: Option<Place>, inner: impl FnOnce() -> T) -> T {
-    let _entered = place.map(|place| Entered(PLACE.replace(Some(place))));
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        *self.trace = HERE.replace(self.before.take());
+    }
+}
+
+/// Does something within a call, where that has a trace.
+pub fn within<T>(mut trace: Option<Arc<Trace>>, inner: impl FnOnce() -> T) -> T {
+    let _entered = trace.is_some().then(|| Entered::enter(&mut trace));
     inner()
 }
 
 pin_project_lite::pin_project! {
     /// A future that is polled within a call.
     pub struct Within<F> {
-        place: Option<Place>,
+        trace: Option<Arc<Trace>>,
         #[pin]
         inner: F,
     }
 }
 
 impl<F> Within<F> {
-    /// `inner` within a call at `place`.
-    pub fn new(place: Option<Place>, inner: F) -> Within<F> {
-        Within { place, inner }
+    /// `inner` within a call of that trace.
+    pub fn new(trace: Option<Arc<Trace>>, inner: F) -> Within<F> {
+        Within { trace, inner }
     }
 }
 
@@ -69,6 +68,7 @@ impl<F: Future> Future for Within<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
-        within(*this.place, || this.inner.poll(cx))
+        let _entered = this.trace.is_some().then(|| Entered::enter(this.trace));
+        this.inner.poll(cx)
     }
 }

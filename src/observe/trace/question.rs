@@ -72,7 +72,7 @@ pub(super) struct Errands {
 #[derive(Debug)]
 pub struct Question {
     /// Its place in its trace: a span of its own where it is followed, else its caller's.
-    pub trace: Trace,
+    pub trace: Arc<Trace>,
     /// The span that asks, where it is known.
     pub(super) parent: Option<u64>,
     pub(super) model: OnceLock<ModelName>,
@@ -83,12 +83,12 @@ pub struct Question {
 impl Question {
     /// A question whose own span that is, and which this one asks.
     pub fn new(trace: Trace, parent: Option<u64>) -> Question {
-        Question { trace, parent, model: OnceLock::new(), errands: Some(Mutex::default()) }
+        Question { trace: Arc::new(trace), parent, model: OnceLock::new(), errands: Some(Mutex::default()) }
     }
 
     /// A question that is not followed: whoever is asked for it is told of its caller's span.
     pub fn passing(trace: Trace) -> Question {
-        Question { trace, parent: None, model: OnceLock::new(), errands: None }
+        Question { trace: Arc::new(trace), parent: None, model: OnceLock::new(), errands: None }
     }
 
     /// It is about this model.
