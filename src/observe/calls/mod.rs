@@ -77,7 +77,7 @@ impl CallTable {
         let add = |series: &Series| {
             series.add(failure, spent, second);
             if let Some(trace_id) = exported {
-                series.exemplify(spent, trace_id);
+                series.exemplify(spent, trace_id, second);
             }
         };
         let Some(model) = timeline.model() else { return add(&self.others) };

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, OnceLock};
 use std::time::SystemTime;
 
-use super::cells::bucket;
+use super::cells::{BUCKETS, bucket};
 use super::histogram::{Counted, Histogram};
 use crate::error::Kind;
 use crate::infer::{Spent, Stage};
@@ -58,6 +58,8 @@ pub(super) struct Example {
 pub(super) struct Series {
     /// Made with the first call of a thread that has it.
     stripes: [OnceLock<Box<Stripe>>; STRIPES],
+    /// The second, counted from 1, of the last call that became an example, by the bucket of the whole call.
+    exemplified: [AtomicU64; BUCKETS],
     /// By what is timed and bucket.
     examples: Mutex<BTreeMap<(usize, usize), Example>>,
     since: SystemTime,
@@ -74,7 +76,8 @@ pub(super) struct Sums {
 impl Series {
     /// No call has ended yet.
     pub(super) fn of(sets: Sets) -> Series {
-        Series { stripes: Default::default(), examples: Mutex::default(), since: SystemTime::now(), sets }
+        let since = SystemTime::now();
+        Series { stripes: Default::default(), exemplified: Default::default(), examples: Mutex::default(), since, sets }
     }
 
     /// Since when calls are counted.
@@ -90,8 +93,13 @@ impl Series {
         stripe.last.store(second, Relaxed);
     }
 
-    /// The trace of that call is exported.
-    pub(super) fn exemplify(&self, spent: &Spent, trace_id: u128) {
+    /// The trace of that call is exported. Of calls about as long one in a second is enough, since nobody reads them more
+    /// often; one that is longer than others are is always taken.
+    pub(super) fn exemplify(&self, spent: &Spent, trace_id: u128, second: u64) {
+        let last = &self.exemplified[bucket(spent.total().as_nanos() as u64)];
+        if last.swap(second + 1, Relaxed) == second + 1 {
+            return;
+        }
         // Of two at once one is enough.
         let Ok(mut examples) = self.examples.try_lock() else { return };
         let at = SystemTime::now();

@@ -37,6 +37,22 @@ fn expect(text: &str, lines: &[&str]) {
 }
 
 #[test]
+fn of_calls_as_long_as_one_another_one_in_a_second_is_an_example_and_any_that_is_longer() {
+    let series = series::Series::of(series::Sets::Striped);
+    let spent = |millis| {
+        let mut spent = Spent::default();
+        spent.add(Some(Stage::Queue), Duration::from_millis(millis));
+        spent
+    };
+    for (millis, trace_id, second) in [(15, 1, 0), (16, 2, 0), (300, 3, 0), (16, 4, 1), (310, 5, 0)] {
+        series.exemplify(&spent(millis), trace_id, second);
+    }
+    let mut examples: Vec<u128> = series.examples().values().map(|example| example.trace_id).collect();
+    examples.sort_unstable();
+    assert_eq!(examples, [3, 3, 4, 4], "of the queue and of the whole");
+}
+
+#[test]
 fn calls_are_told_by_model_code_and_stage_with_the_trace_of_one_that_is_exported() {
     let table = table();
     table.measure(&taken("m", 3)).end(Instant::now(), None, Some(0xabc));
