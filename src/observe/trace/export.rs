@@ -1,13 +1,14 @@
 //! Calls that are kept, on their way to a collector: a bounded queue, and a task that empties it. A collector that is slow
 //! or dead costs calls nothing; what it does not take is dropped and counted.
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{sleep, timeout};
 
 use super::counts::{Counts, Dropped};
 use super::otlp::Spans;
@@ -45,6 +46,9 @@ impl Drop for Fate {
 /// The queue, and the task behind it. When it is dropped the task sends what waits and ends.
 pub(super) struct Queue {
     sender: mpsc::Sender<Waiting>,
+    /// Told when so many wait that a message is full. Waking the task for each call would cost more than drawing that.
+    full: Arc<Notify>,
+    enough: usize,
     counts: Arc<Counts>,
     is_closing: watch::Sender<bool>,
     task: Mutex<Option<JoinHandle<()>>>,
@@ -55,19 +59,22 @@ impl Queue {
     /// called in.
     pub(super) fn start<E: Export + 'static>(exporter: E, resource: Vec<(String, String)>, calls: usize) -> Queue {
         let (sender, waiting) = mpsc::channel(calls.max(1));
+        let (full, enough) = (Arc::<Notify>::default(), MOST.min(sender.max_capacity()));
         let is_closing = watch::Sender::new(false);
         let counts = Arc::<Counts>::default();
         let exporting = Exporting {
             exporter,
             resource,
             counts: counts.clone(),
+            full: full.clone(),
+            enough,
             is_closing: is_closing.subscribe(),
             longest: 0,
             fails: false,
             said: String::new(),
         };
         let task = Mutex::new(Some(tokio::spawn(exporting.run(waiting))));
-        Queue { sender, counts, is_closing, task }
+        Queue { sender, full, enough, counts, is_closing, task }
     }
 
     pub(super) fn counts(&self) -> &Arc<Counts> {
@@ -79,7 +86,12 @@ impl Queue {
         self.counts.keep();
         let fate = Fate { counts: self.counts.clone(), dropped: Some(Dropped::Shutdown) };
         match self.sender.try_send(Waiting { ended, fate }) {
-            Ok(()) => true,
+            Ok(()) => {
+                if self.sender.max_capacity() - self.sender.capacity() >= self.enough {
+                    self.full.notify_one();
+                }
+                true
+            }
             Err(TrySendError::Full(mut refused)) => {
                 refused.fate.dropped = Some(Dropped::QueueFull);
                 false
@@ -106,6 +118,8 @@ struct Exporting<E> {
     exporter: E,
     resource: Vec<(String, String)>,
     counts: Arc<Counts>,
+    full: Arc<Notify>,
+    enough: usize,
     is_closing: watch::Receiver<bool>,
     /// Bytes of the longest message so far.
     longest: usize,
@@ -129,18 +143,26 @@ impl<E: Export> Exporting<E> {
 
     /// Waits for a call, and a moment for others. None comes only where there will never be one.
     async fn gather(&mut self, waiting: &mut mpsc::Receiver<Waiting>, calls: &mut Vec<Waiting>) {
-        let mut until = None;
-        while calls.len() < MOST {
-            let room = MOST - calls.len();
+        loop {
             tokio::select! {
                 biased;
-                () = closing(&mut self.is_closing), if !waiting.is_closed() => waiting.close(),
-                count = waiting.recv_many(calls, room) => match count {
-                    0 => return,
-                    _ => _ = until.get_or_insert_with(|| Instant::now() + GATHER),
-                },
-                () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => return,
+                true = closing(&mut self.is_closing), if !waiting.is_closed() => waiting.close(),
+                _ = waiting.recv_many(calls, MOST) => break,
             }
+        }
+        let mut moment = pin!(sleep(GATHER));
+        while !calls.is_empty() && !waiting.is_closed() && calls.len() + waiting.len() < self.enough {
+            tokio::select! {
+                biased;
+                is_closing = closing(&mut self.is_closing) => if is_closing { waiting.close() },
+                () = self.full.notified() => {}
+                () = &mut moment => break,
+            }
+        }
+        while calls.len() < MOST
+            && let Ok(call) = waiting.try_recv()
+        {
+            calls.push(call);
         }
     }
 
@@ -180,11 +202,9 @@ impl<E: Export> Exporting<E> {
     }
 }
 
-/// Waits until the queue is being closed. One that was dropped is not: then what waits is sent, and that ends the task.
-async fn closing(is_closing: &mut watch::Receiver<bool>) {
-    if is_closing.wait_for(|closing| *closing).await.is_err() {
-        std::future::pending().await
-    }
+/// Waits until the queue is being closed; false where it was dropped, when what waits is still sent.
+async fn closing(is_closing: &mut watch::Receiver<bool>) -> bool {
+    is_closing.wait_for(|closing| *closing).await.is_ok()
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use super::*;
 use crate::infer::{Forms, Notes, Timeline, Trace, TraceContext};
@@ -95,4 +96,21 @@ async fn a_queue_that_is_dropped_still_sends_what_waits() {
     drop(queue);
     tokio::time::sleep(GATHER * 2).await;
     assert_eq!((counts.kept(), counts.exported()), (5, 5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_that_come_while_others_wait_do_not_wake_the_task_until_a_message_is_full() {
+    let exporter = Scripted::of(Some(true));
+    let queue = Queue::start(exporter.clone(), Vec::new(), 1000);
+    for _ in 0..MOST - 1 {
+        queue.put(ended());
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(exporter.messages.load(Relaxed), 0);
+    queue.put(ended());
+    (0..9).for_each(|_| _ = queue.put(ended()));
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!((exporter.messages.load(Relaxed), queue.counts().exported()), (1, MOST as u64));
+    tokio::time::sleep(GATHER).await;
+    assert_eq!((exporter.messages.load(Relaxed), queue.counts().exported()), (2, MOST as u64 + 9));
 }
