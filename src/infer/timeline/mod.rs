@@ -20,10 +20,10 @@ pub struct Mark {
     pub stage: Option<Stage>,
     /// Whether it was in a process behind this one: then its length is known, and its place a guess.
     pub is_behind: bool,
-    /// When it began, since the start of the call.
-    pub since: Duration,
-    /// When it ended, since the start of the call.
-    pub until: Duration,
+    /// When it began, in nanoseconds since the start of the call.
+    pub since: u64,
+    /// When it ended, in nanoseconds since the start of the call.
+    pub until: u64,
 }
 
 /// The stamps of one call. Clones share them, so that whoever holds the call last (an answer, an error, a guard that
@@ -141,10 +141,10 @@ impl Timeline {
 
     /// What its time was spent on until `now`, one stretch after another. What comes after the last is left out.
     pub fn marks_until(&self, now: Instant) -> impl Iterator<Item = Mark> {
-        let (end, mut since) = (Duration::from_nanos(self.nanos(now)), Duration::ZERO);
+        let (end, mut since) = (self.nanos(now), 0);
         let marks = self.marks().iter().map(move |mark| {
             let bits = mark.load(Relaxed);
-            let until = Duration::from_nanos(bits >> TIME).min(end);
+            let until = (bits >> TIME).min(end);
             let stage = Stage::ALL.get((bits & NO_STAGE) as usize).copied();
             Mark { stage, is_behind: bits & BEHIND != 0, since: std::mem::replace(&mut since, until), until }
         });
@@ -189,7 +189,7 @@ mod tests {
     const MICRO: Duration = Duration::from_micros(1);
 
     fn stages(timeline: &Timeline) -> Vec<(Option<Stage>, bool, u64)> {
-        let told = |mark: Mark| (mark.stage, mark.is_behind, (mark.until - mark.since).as_micros() as u64);
+        let told = |mark: Mark| (mark.stage, mark.is_behind, (mark.until - mark.since) / 1000);
         timeline.marks_until(timeline.started() + 1000 * MICRO).map(told).collect()
     }
 
@@ -206,7 +206,7 @@ mod tests {
         assert_eq!(timeline.spent_until(at(130)).total(), Duration::from_micros(130));
         assert_eq!(timeline.unaccounted(at(131)), MICRO);
         let last = timeline.marks_until(at(131)).last().unwrap();
-        assert_eq!((last.stage, last.since, last.until), (Some(Stage::Queue), 125 * MICRO, 130 * MICRO));
+        assert_eq!((last.stage, last.since, last.until), (Some(Stage::Queue), 125_000, 130_000));
     }
 
     #[test]
@@ -230,7 +230,7 @@ mod tests {
         let spent = timeline.spent_until(end);
         assert_eq!((spent.of(Stage::Execute), spent.other(), spent.total()), (20 * MICRO, Duration::ZERO, 30 * MICRO));
         let marks: Vec<Mark> = timeline.marks_until(end).collect();
-        assert_eq!((marks.len(), marks[1].until), (2, 30 * MICRO));
+        assert_eq!((marks.len(), marks[1].until), (2, 30_000));
     }
 
     #[test]

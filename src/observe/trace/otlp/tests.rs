@@ -2,7 +2,7 @@
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Told;
-use opentelemetry_proto::tonic::resource::v1::Resource as Attributes;
+use opentelemetry_proto::tonic::trace::v1::Span;
 use proptest::prelude::*;
 use prost::Message;
 
@@ -13,8 +13,8 @@ use crate::tensor::Shape;
 fn numbers_are_told_as_text_as_others_write_them() {
     let told = |value| {
         let mut writer = Writer(Vec::new());
-        writer.attribute(1, "name", value);
-        let read = Attributes::decode(&*writer.0).unwrap().attributes.swap_remove(0);
+        writer.attribute(&Key::of("name"), value);
+        let read = Span::decode(&*writer.0).unwrap().attributes.swap_remove(0);
         match read.value.unwrap().value.unwrap() {
             Told::StringValue(text) => text,
             other => panic!("{other:?}"),
@@ -33,7 +33,7 @@ proptest! {
     #[test]
     fn what_is_written_is_read_by_the_generated_messages(
         (trace_id, id, parent) in (any::<u128>(), any::<u64>(), any::<Option<u64>>()),
-        (name, text) in ("\\PC{0,200}", "\\PC{0,300}"),
+        (name, text) in ("[ -~]{0,59}", "\\PC{0,300}"),
         (truth, integer, double) in (any::<bool>(), any::<i64>(), -1e300..1e300f64),
         links in prop::collection::vec((any::<u128>(), any::<u64>(), any::<bool>()), 0..40),
     ) {
@@ -42,8 +42,9 @@ proptest! {
         let head =
             Head { trace_id, id, state: b"a=1", parent, is_remote: truth, name: &name, kind: Kind::Client, times };
         spans.begin(&head);
-        for value in [Value::Text(&text), truth.into(), integer.into(), Value::Double(double)] {
-            spans.attribute(&name, value);
+        let short = &text[..text.floor_char_boundary(9)];
+        for value in [Value::Text(&text), Value::Text(short), 7.into(), truth.into(), integer.into(), Value::Double(double)] {
+            spans.attribute(&Key::of(&name), value);
         }
         links.iter().for_each(|(trace_id, id, sampled)| spans.link(*trace_id, *id, *sampled));
         spans.dropped_links(7);
@@ -64,7 +65,9 @@ proptest! {
         prop_assert_eq!((span.start_time_unix_nano, span.end_time_unix_nano), times);
         prop_assert_eq!(span.flags, if truth { 0x301 } else { 0x101 });
         let told: Vec<Told> = span.attributes.iter().map(|one| one.value.clone().unwrap().value.unwrap()).collect();
-        let wanted = [Told::StringValue(text.clone()), Told::BoolValue(truth), Told::IntValue(integer), Told::DoubleValue(double)];
+        let texts = [Told::StringValue(text.clone()), Told::StringValue(short.to_owned())];
+        let numbers = [Told::IntValue(7), Told::BoolValue(truth), Told::IntValue(integer), Told::DoubleValue(double)];
+        let wanted = [&texts[..], &numbers[..]].concat();
         prop_assert_eq!(told, wanted);
         prop_assert!(span.attributes.iter().all(|one| one.key == name));
         let linked: Vec<_> = span.links.iter().map(|link| (link.span_id.clone(), link.flags & 1 == 1)).collect();

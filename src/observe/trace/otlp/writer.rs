@@ -3,6 +3,9 @@
 use prost::encoding::{encode_varint, encoded_len_varint};
 use smallvec::SmallVec;
 
+use super::field::TRACE_ID;
+use super::key::Key;
+
 /// The value of an attribute.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::observe::trace) enum Value<'a> {
@@ -52,17 +55,25 @@ pub(super) struct Begun(usize);
 
 /// Bytes of a length that is filled in when it is known: a varint may be longer than it need be, and this is enough for
 /// 256 MiB.
-const LENGTH: usize = 4;
+pub(super) const LENGTH: usize = 4;
+
+/// Most of a length that one byte holds.
+const SHORT: usize = 0x7f;
 
 /// Wire types.
-const VARINT: u32 = 0;
-const FIXED64: u32 = 1;
-const BYTES: u32 = 2;
-const FIXED32: u32 = 5;
+pub(super) const VARINT: u32 = 0;
+pub(super) const FIXED64: u32 = 1;
+pub(super) const BYTES: u32 = 2;
+pub(super) const FIXED32: u32 = 5;
+
+/// The key of a field whose number is below 16, which is one byte.
+pub(super) const fn key(number: u32, wire_type: u32) -> u8 {
+    (number << 3 | wire_type) as u8
+}
 
 impl Writer {
     #[inline(always)]
-    fn put(&mut self, bytes: &[u8]) {
+    pub(super) fn put(&mut self, bytes: &[u8]) {
         self.0.extend_from_slice(bytes);
     }
 
@@ -71,38 +82,18 @@ impl Writer {
     }
 
     #[inline(always)]
-    fn key(&mut self, number: u32, wire_type: u32) {
-        self.varint((number << 3 | wire_type).into());
-    }
-
-    #[inline(always)]
     pub(super) fn integer(&mut self, number: u32, value: u64) {
-        self.key(number, VARINT);
+        self.0.push(key(number, VARINT));
         self.varint(value);
     }
 
     #[inline(always)]
-    pub(super) fn fixed64(&mut self, number: u32, value: u64) {
-        self.key(number, FIXED64);
-        self.put(&value.to_le_bytes());
-    }
-
-    #[inline(always)]
-    pub(super) fn fixed32(&mut self, number: u32, value: u32) {
-        self.key(number, FIXED32);
-        self.put(&value.to_le_bytes());
-    }
-
-    #[inline(always)]
     fn head(&mut self, number: u32, len: usize) {
-        let key = (number << 3 | BYTES) as u8;
-        match u8::try_from(len) {
-            // The usual case.
-            Ok(len) if len < 0x80 => self.put(&[key, len]),
-            _ => {
-                self.0.push(key);
-                self.varint(len as u64);
-            }
+        if len <= SHORT {
+            self.put(&[key(number, BYTES), len as u8]);
+        } else {
+            self.0.push(key(number, BYTES));
+            self.varint(len as u64);
         }
     }
 
@@ -112,63 +103,111 @@ impl Writer {
         self.put(bytes);
     }
 
+    /// The id of a trace, by the number that it has in spans and in links.
+    #[inline(always)]
+    pub(super) fn trace(&mut self, id: u128) {
+        // Put together with its key it would be moved byte by byte.
+        self.put(&[key(TRACE_ID, BYTES), 16]);
+        self.put(&id.to_be_bytes());
+    }
+
+    /// The id of a span.
+    #[inline(always)]
+    pub(super) fn id(&mut self, number: u32, id: u64) {
+        self.put(&[key(number, BYTES), 8]);
+        self.put(&id.to_be_bytes());
+    }
+
     /// Begins a message within this one.
+    #[inline(always)]
     pub(super) fn begin(&mut self, number: u32) -> Begun {
-        self.head(number, 0);
-        self.put(&[0; LENGTH - 1]);
+        self.put(&[key(number, BYTES), 0, 0, 0, 0]);
         Begun(self.0.len())
     }
 
     /// Ends it.
+    #[inline(always)]
     pub(super) fn end(&mut self, Begun(from): Begun) {
         let len = (self.0.len() - from) as u32;
         let digit = |at: usize| (len >> (7 * at)) as u8 & 0x7f;
         self.0[from - LENGTH..from].copy_from_slice(&[digit(0) | 0x80, digit(1) | 0x80, digit(2) | 0x80, digit(3)]);
     }
 
-    /// An attribute, as field `number`.
-    pub(super) fn attribute(&mut self, number: u32, name: &str, value: Value<'_>) {
-        let mut text = Digits::new();
+    /// An attribute of a span.
+    #[inline(always)]
+    pub(super) fn attribute(&mut self, name: &Key, value: Value<'_>) {
         match value {
-            Value::Text(text) => self.text(number, name, text.as_bytes()),
-            Value::Id(id) => self.text(number, name, &hex(id)),
-            Value::Number(integer) => {
-                decimal(&mut text, integer);
-                self.text(number, name, &text);
-            }
-            Value::Dims(dims) => {
-                shape(&mut text, dims);
-                self.text(number, name, &text);
-            }
-            Value::Truth(truth) => {
-                self.named(number, name, 2);
-                self.integer(2, truth.into());
-            }
-            Value::Integer(integer) => {
-                self.named(number, name, 1 + encoded_len_varint(integer as u64));
-                self.integer(3, integer as u64);
-            }
+            Value::Text(text) => self.text(name, text.as_bytes()),
+            Value::Id(id) => self.text(name, &hex(id)),
+            Value::Number(integer) => self.text(name, Decimal::of(integer).digits()),
+            Value::Dims(dims) => self.text(name, &shape(dims)),
+            Value::Truth(truth) => self.fixed(name, [2, key(2, VARINT), truth.into()]),
+            Value::Integer(integer @ 0..=0x7f) => self.fixed(name, [2, key(3, VARINT), integer as u8]),
+            Value::Integer(integer) => self.long_integer(name, integer as u64),
             Value::Double(double) => {
-                self.named(number, name, 9);
-                self.fixed64(4, double.to_bits());
+                let mut value = [9, key(4, FIXED64), 0, 0, 0, 0, 0, 0, 0, 0];
+                value[2..].copy_from_slice(&double.to_le_bytes());
+                self.fixed(name, value);
             }
         }
     }
 
+    /// An attribute whose value and its length take so many bytes.
     #[inline(always)]
-    fn text(&mut self, number: u32, name: &str, text: &[u8]) {
-        self.named(number, name, field_len(text.len()));
+    fn fixed<const LEN: usize>(&mut self, name: &Key, value: [u8; LEN]) {
+        self.name(name, LEN);
+        self.put(&value);
+    }
+
+    /// Begins an attribute whose value takes so many bytes with its length, and all of it no more than one byte counts.
+    #[inline(always)]
+    fn name(&mut self, name: &Key, value: usize) {
+        let (until, mut bytes) = (self.0.len() + name.len, name.bytes);
+        bytes[Key::LENGTH_AT] = (name.len - Key::LENGTH_AT - 1 + value) as u8;
+        self.put(&bytes);
+        self.0.truncate(until);
+    }
+
+    #[inline(always)]
+    fn text(&mut self, name: &Key, text: &[u8]) {
+        // Behind the name: the value's length, its key, the text's length, and that.
+        if name.len + 3 + text.len() > SHORT {
+            return self.long_text(name, text);
+        }
+        self.name(name, 3 + text.len());
+        self.put(&[2 + text.len() as u8, key(1, BYTES), text.len() as u8]);
+        self.put(text);
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn long_text(&mut self, name: &Key, text: &[u8]) {
+        self.named(key_number(name), name.name(), field_len(text.len()));
         self.bytes(1, text);
     }
 
-    /// Begins an attribute whose value is so long.
-    #[inline(always)]
-    fn named(&mut self, number: u32, name: &str, value_len: usize) {
-        let len = field_len(name.len()) + field_len(value_len);
-        self.head(number, len);
-        self.bytes(1, name.as_bytes());
-        self.head(2, value_len);
+    #[inline(never)]
+    fn long_integer(&mut self, name: &Key, integer: u64) {
+        self.named(key_number(name), name.name(), 1 + encoded_len_varint(integer));
+        self.integer(3, integer);
     }
+
+    /// An attribute as field `number`, of what is no span.
+    pub(super) fn told(&mut self, number: u32, name: &str, text: &str) {
+        self.named(number, name.as_bytes(), field_len(text.len()));
+        self.bytes(1, text.as_bytes());
+    }
+
+    /// Begins an attribute whose value is so long.
+    fn named(&mut self, number: u32, name: &[u8], value: usize) {
+        self.head(number, field_len(name.len()) + field_len(value));
+        self.bytes(1, name);
+        self.head(2, value);
+    }
+}
+
+fn key_number(name: &Key) -> u32 {
+    u32::from(name.bytes[0] >> 3)
 }
 
 /// Of bytes of that length behind their key, which is one byte.
@@ -177,31 +216,61 @@ fn field_len(len: usize) -> usize {
     1 + encoded_len_varint(len as u64) + len
 }
 
-/// A text of few digits. The standard library's formatting takes several times as long.
-type Digits = SmallVec<[u8; 64]>;
-
 fn hex(id: u64) -> [u8; 16] {
-    std::array::from_fn(|at| b"0123456789abcdef"[(id >> (60 - 4 * at)) as usize & 0xf])
+    let mut text = [0; 16];
+    for (digits, byte) in text.chunks_exact_mut(2).zip(id.to_be_bytes()) {
+        digits.copy_from_slice(&HEX[usize::from(byte)]);
+    }
+    text
 }
 
-fn decimal(text: &mut Digits, mut number: u64) {
-    let from = text.len();
-    loop {
-        text.push(b'0' + (number % 10) as u8);
-        number /= 10;
-        if number == 0 {
-            break text[from..].reverse();
+/// The two digits of each byte.
+const HEX: [[u8; 2]; 256] = {
+    let mut digits = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < digits.len() {
+        digits[byte] = [b"0123456789abcdef"[byte >> 4], b"0123456789abcdef"[byte & 0xf]];
+        byte += 1;
+    }
+    digits
+};
+
+/// A number as text. The standard library's formatting takes several times as long.
+struct Decimal {
+    digits: [u8; Decimal::MOST],
+    from: usize,
+}
+
+impl Decimal {
+    /// Digits of the largest.
+    const MOST: usize = 20;
+
+    fn of(mut number: u64) -> Decimal {
+        let (mut digits, mut from) = ([0; Decimal::MOST], Decimal::MOST);
+        loop {
+            from -= 1;
+            digits[from] = b'0' + (number % 10) as u8;
+            number /= 10;
+            if number == 0 {
+                break Decimal { digits, from };
+            }
         }
+    }
+
+    fn digits(&self) -> &[u8] {
+        &self.digits[self.from..]
     }
 }
 
-fn shape(text: &mut Digits, dims: &[i64]) {
+fn shape(dims: &[i64]) -> SmallVec<[u8; 64]> {
+    let mut text = SmallVec::new();
     text.push(b'[');
     for (at, dim) in dims.iter().enumerate() {
         if at > 0 {
             text.push(b',');
         }
-        decimal(text, dim.unsigned_abs());
+        text.extend_from_slice(Decimal::of(dim.unsigned_abs()).digits());
     }
     text.push(b']');
+    text
 }

@@ -12,18 +12,18 @@ pub(super) fn draw(canvas: &mut Canvas<'_>, run: &Run) {
     if !run.joint.is_to_be_told() {
         return;
     }
-    let times = (canvas.at(run.taken), canvas.at(run.executed));
-    let mut span = canvas.span("batch", Kind::Internal, run.joint.span_id(), Place::inside(home), times);
+    let [taken, merged, executed] = [run.taken, run.merged, run.executed].map(|at| canvas.at(at));
+    let place = Place::inside(home);
+    let mut span = canvas.span("batch", Kind::Internal, run.joint.span_id(), place, (taken, executed));
     let composition = &run.composition;
-    span.set(names::BATCH_SPAN, Value::Id(run.joint.span_id()))
-        .set(names::BATCH_SIZE, composition.rows as i64)
-        .set(names::BATCH_CALLS, run.joint.calls() as i64)
-        .set(names::BATCH_BUCKET, Value::Dims(run.shape.as_deref().unwrap_or_default()))
-        .set(names::BATCH_PADDING, composition.padding as i64)
-        .set(names::BATCH_CLOSED, composition.closed.name())
-        .set(names::DEVICE, &*run.device)
-        .seconds(names::MERGE_DURATION, run.merged - run.taken)
-        .seconds(names::EXECUTE_DURATION, run.executed - run.merged)
+    span.set(&names::BATCH_SIZE, composition.rows as i64)
+        .set(&names::BATCH_CALLS, run.joint.calls() as i64)
+        .set(&names::BATCH_BUCKET, Value::Dims(run.shape.as_deref().unwrap_or_default()))
+        .set(&names::BATCH_PADDING, composition.padding as i64)
+        .set(&names::BATCH_CLOSED, composition.closed.name())
+        .set(&names::DEVICE, &*run.device)
+        .nanos(&names::MERGE_DURATION, merged.saturating_sub(taken))
+        .nanos(&names::EXECUTE_DURATION, executed.saturating_sub(merged))
         .link(run.joint.members());
     if let Some(failure) = &run.failure {
         span.fail(failure.kind().name(), failure.message());

@@ -36,11 +36,11 @@ fn spent(ended: &OfCall, works: &[Work]) -> (Spent, Option<Mark>) {
         return (timeline.spent_until(ended.at), None);
     }
     let last = timeline.marks_until(ended.at).last();
-    let since = last.map_or(Duration::ZERO, |mark| mark.until);
-    let until = ended.at.saturating_duration_since(timeline.started());
+    let since = last.map_or(0, |mark| mark.until);
+    let until = ended.at.saturating_duration_since(timeline.started()).as_nanos() as u64;
     let stage = Some(interrupted(last.and_then(|mark| mark.stage), works));
-    let mut spent = timeline.spent_until(timeline.started() + since);
-    spent.add(stage, until.saturating_sub(since));
+    let mut spent = timeline.spent_until(timeline.started() + Duration::from_nanos(since));
+    spent.add(stage, Duration::from_nanos(until.saturating_sub(since)));
     (spent, (since < until).then_some(Mark { stage, is_behind: false, since, until }))
 }
 
@@ -76,42 +76,42 @@ fn server(canvas: &mut Canvas<'_>, notes: &Notes, spent: &Spent, works: &Works) 
     let place = Place { trace_id: own.trace_id, parent: notes.parent(), is_remote: notes.parent().is_some() };
     let times = (canvas.at(ended.timeline.started()), canvas.at(ended.at));
     let mut span = canvas.span(ended.method, Kind::Server, own.span_id, place, times);
-    span.set(names::RPC_SYSTEM, "grpc").set(names::RPC_METHOD, ended.method).set(names::RPC_STATUS, ended.status.code);
-    span.set(names::KEPT, ended.kept.name());
+    span.set(&names::RPC_SYSTEM, "grpc")
+        .set(&names::RPC_METHOD, ended.method)
+        .set(&names::RPC_STATUS, ended.status.code);
+    span.set(&names::KEPT, ended.kept.name());
     if names::is_server_error(ended.status.code) {
         let message = ended.status.failure.as_ref().map_or("", |failure| failure.message());
         span.fail(ended.status.code, message);
     }
     if let Some(model) = ended.timeline.model() {
-        span.set(names::MODEL_NAME, model.as_str());
+        span.set(&names::MODEL_NAME, model.as_str());
     }
     if let Some(version) = ended.timeline.version() {
-        span.set(names::MODEL_VERSION, Value::Number(version.number() as u64));
+        span.set(&names::MODEL_VERSION, Value::Number(version.number() as u64));
     }
     stages(&mut span, spent);
     // Of one that was run again, the last run is the one that counts.
     let last = works.kept.iter().rev().find_map(|work| if let Work::Run(run) = work { Some(run) } else { None });
     if let Some(run) = last {
-        ran(&mut span, run, spent);
+        ran(&mut span, run);
     }
     if works.beyond > 0 {
-        span.set(names::WORKS_DROPPED, works.beyond as i64);
+        span.set(&names::WORKS_DROPPED, works.beyond as i64);
     }
 }
 
 /// Where the time went, which adds up to the span's own.
 fn stages(span: &mut Drawn<'_>, spent: &Spent) {
-    let all = Stage::ALL.into_iter().zip(names::STAGES).map(|(stage, name)| (spent.of(stage), name));
-    for (time, name) in all.filter(|(time, _)| !time.is_zero()) {
-        span.seconds(name, time);
-    }
-    span.seconds(names::STAGES[Stage::COUNT], spent.other());
+    spent.tell::<1>(|stage, nanos| {
+        let name = &names::STAGES[stage.map_or(Stage::COUNT, |stage| stage as usize)];
+        span.nanos(name, nanos);
+    });
 }
 
-fn ran(span: &mut Drawn<'_>, run: &Run, spent: &Spent) {
-    span.seconds(names::QUEUE_DURATION, spent.of(Stage::Queue));
-    span.set(names::BATCH_SPAN, Value::Id(run.joint.span_id())).set(names::BATCH_SIZE, run.composition.rows as i64);
-    span.set(names::DEVICE, &*run.device);
+fn ran(span: &mut Drawn<'_>, run: &Run) {
+    span.set(&names::BATCH_SPAN, Value::Id(run.joint.span_id())).set(&names::BATCH_SIZE, run.composition.rows as i64);
+    span.set(&names::DEVICE, &*run.device);
 }
 
 /// Stages are drawn in which a call can wait for something else than the CPU. Of a hop its attempts say more.
@@ -127,7 +127,7 @@ fn waits(mark: &Mark, calls_others: bool) -> bool {
 fn stage(canvas: &mut Canvas<'_>, mark: &Mark, works: &[Work]) {
     let (own, started) = (canvas.own(), canvas.ended.timeline.started());
     let run = match mark.stage {
-        Some(Stage::Execute) => works.iter().find_map(|work| run_at(work, started + mark.until)),
+        Some(Stage::Execute) => works.iter().find_map(|work| run_at(work, started + Duration::from_nanos(mark.until))),
         _ => None,
     };
     if run.is_some_and(|run| run.joint.home_for(own) == own) {
@@ -139,7 +139,7 @@ fn stage(canvas: &mut Canvas<'_>, mark: &Mark, works: &[Work]) {
     if let Some(run) = run {
         let home = run.joint.home_for(own);
         let batch = TraceContext { span_id: run.joint.span_id(), ..home };
-        span.set(names::BATCH_SPAN, Value::Id(run.joint.span_id())).link(&[batch]);
+        span.set(&names::BATCH_SPAN, Value::Id(run.joint.span_id())).link(&[batch]);
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::{Anchor, OfCall};
 use crate::infer::{TraceContext, new_span_id};
 use crate::observe::trace::names;
-use crate::observe::trace::otlp::{Head, Kind, Spans, Value};
+use crate::observe::trace::otlp::{Head, Key, Kind, Spans, Value};
 
 /// A link is some fifty bytes on the wire, and no batch of calls that matter one by one is larger. What is beyond is
 /// counted.
@@ -39,19 +39,27 @@ impl<'a> Drawn<'a> {
         Drawn(spans)
     }
 
-    pub(super) fn set<'v>(&mut self, name: &'static str, value: impl Into<Value<'v>>) -> &mut Self {
+    #[inline(always)]
+    pub(super) fn set<'v>(&mut self, name: &Key, value: impl Into<Value<'v>>) -> &mut Self {
         self.0.attribute(name, value.into());
         self
     }
 
-    pub(super) fn seconds(&mut self, name: &'static str, time: Duration) -> &mut Self {
-        self.set(name, time.as_secs_f64())
+    #[inline(always)]
+    pub(super) fn seconds(&mut self, name: &Key, time: Duration) -> &mut Self {
+        self.nanos(name, time.as_nanos() as u64)
+    }
+
+    /// Seconds that are known in nanoseconds.
+    #[inline(always)]
+    pub(super) fn nanos(&mut self, name: &Key, nanos: u64) -> &mut Self {
+        self.set(name, nanos as f64 / 1e9)
     }
 
     /// It failed: `kind` is its `error.type`. What backends say may be long.
     pub(super) fn fail(&mut self, kind: &'static str, message: &str) -> &mut Self {
         self.0.fail(&message[..message.floor_char_boundary(MOST_TEXT)]);
-        self.set(names::ERROR_TYPE, kind)
+        self.set(&names::ERROR_TYPE, kind)
     }
 
     pub(super) fn link(&mut self, all: &[TraceContext]) -> &mut Self {
@@ -86,15 +94,15 @@ impl<'a> Canvas<'a> {
     pub(super) fn at(&self, instant: Instant) -> u64 {
         let started = self.ended.timeline.started();
         match instant.checked_duration_since(started) {
-            Some(after) => self.after(after),
+            Some(after) => self.after(after.as_nanos() as u64),
             // A run that began before one of its calls came, by a clock that is not quite the same everywhere.
             None => self.began.saturating_sub((started - instant).as_nanos() as u64),
         }
     }
 
-    /// The same so long after the call began.
-    pub(super) fn after(&self, time: Duration) -> u64 {
-        self.began + time.as_nanos() as u64
+    /// The same so many nanoseconds after the call began.
+    pub(super) fn after(&self, nanos: u64) -> u64 {
+        self.began.saturating_add(nanos)
     }
 
     /// A stretch of time inside of a span of the call's trace, which nobody else knows.

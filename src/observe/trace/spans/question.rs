@@ -33,19 +33,19 @@ pub(super) fn draw(ended: &OfQuestion, anchor: Anchor, spans: &mut Spans) {
     let times = (anchor.at(*began), anchor.at(*at));
     let Some(errands) = question.errands() else { return };
     let mut span = begin(spans, question, (name, Kind::Server), own.span_id, place, times);
-    span.set(names::RPC_SYSTEM, names::GRPC).set(names::RPC_METHOD, rpc.name).set(names::RPC_STATUS, status.code);
-    span.set(names::KEPT, kept.name());
+    span.set(&names::RPC_SYSTEM, names::GRPC).set(&names::RPC_METHOD, rpc.name).set(&names::RPC_STATUS, status.code);
+    span.set(&names::KEPT, kept.name());
     if let Some(original) = &rpc.original {
-        span.set(names::RPC_METHOD_ORIGINAL, &**original);
+        span.set(&names::RPC_METHOD_ORIGINAL, &**original);
     }
     if names::is_server_error(status.code) {
         span.fail(status.code, status.failure.as_ref().map_or("", |failure| failure.message()));
     }
     if let Some(model) = question.model.get() {
-        span.set(names::MODEL_NAME, model.as_str());
+        span.set(&names::MODEL_NAME, model.as_str());
     }
     if errands.beyond > 0 {
-        span.set(names::WORKS_DROPPED, errands.beyond as i64);
+        span.set(&names::WORKS_DROPPED, errands.beyond as i64);
     }
     for noted in &errands.kept {
         let until = noted.ended.as_ref().map_or(*at, |(at, _)| *at);
@@ -57,18 +57,18 @@ fn draw_errand(spans: &mut Spans, question: &Question, noted: &Noted, times: (u6
     let Noted { errand, span_id, ended } = noted;
     let place = Place::inside(question.trace.context);
     let mut span = begin(spans, question, (errand.method, Kind::Client), *span_id, place, times);
-    span.set(names::RPC_SYSTEM, names::GRPC)
-        .set(names::RPC_METHOD, errand.method)
-        .set(names::SERVER_ADDRESS, &*errand.address.ip().to_string())
-        .set(names::SERVER_PORT, i64::from(errand.address.port()))
-        .set(names::ENDPOINT, &*errand.endpoint);
+    span.set(&names::RPC_SYSTEM, names::GRPC)
+        .set(&names::RPC_METHOD, errand.method)
+        .set(&names::SERVER_ADDRESS, &*errand.address.ip().to_string())
+        .set(&names::SERVER_PORT, i64::from(errand.address.port()))
+        .set(&names::ENDPOINT, &*errand.endpoint);
     if let Some(zone) = &errand.zone {
-        span.set(names::ZONE, &**zone);
+        span.set(&names::ZONE, &**zone);
     }
     match ended {
-        None => _ = span.set(names::RPC_STATUS, GIVEN_UP),
-        Some((_, None)) => _ = span.set(names::RPC_STATUS, "OK"),
-        Some((_, Some((code, error)))) => _ = span.set(names::RPC_STATUS, *code).fail(code, error.message()),
+        None => _ = span.set(&names::RPC_STATUS, GIVEN_UP),
+        Some((_, None)) => _ = span.set(&names::RPC_STATUS, "OK"),
+        Some((_, Some((code, error)))) => _ = span.set(&names::RPC_STATUS, *code).fail(code, error.message()),
     }
 }
 
