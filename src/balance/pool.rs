@@ -311,16 +311,12 @@ impl Pool {
         match self.pick(tried, rows) {
             Ok(sent) => Ok(sent),
             // Boxed, as is all that few calls need, so that the future of each stays small.
-            Err(nobody) => Box::pin(self.place_renewed(tried, rows, nobody)).await,
+            Err(_) => Box::pin(self.place_renewed(tried, rows)).await,
         }
     }
 
-    async fn place_renewed(&self, tried: &Tried, rows: u32, nobody: Error) -> Result<Sent> {
-        let mut picked = Err(nobody);
+    async fn place_renewed(&self, tried: &Tried, rows: u32) -> Result<Sent> {
         for _ in 0..RENEWALS {
-            if picked.is_ok() {
-                break;
-            }
             let members = self.members.load_full();
             let is_tried = |member: &Arc<Member>| tried.iter().any(|endpoint| Arc::ptr_eq(endpoint, &member.endpoint));
             let renewing = members.iter().filter(|member| !is_tried(member) && member.endpoint.is_renewing());
@@ -329,9 +325,12 @@ impl Pool {
                 break;
             }
             select_all(renewals).await;
-            picked = self.pick(tried, rows);
+            if let Ok(sent) = self.pick(tried, rows) {
+                return Ok(sent);
+            }
         }
-        picked
+        // A connection that has come up since the last look is not being replaced any more.
+        self.pick(tried, rows)
     }
 
     /// An endpoint that takes the call, other than those that were tried.

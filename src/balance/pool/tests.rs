@@ -227,6 +227,15 @@ async fn an_endpoint_that_answers_after_all_is_believed_and_the_other_call_is_ca
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_call_that_found_nobody_is_sent_over_a_connection_that_has_come_up_meanwhile() {
+    let rig = Rig::of(1, false).await;
+    assert!(!rig.servers[0].kept.endpoint().is_renewing());
+    // What a call does next whose pick was a moment earlier.
+    let sent = rig.pool.place_renewed(&Tried::new(), 1).await;
+    assert!(sent.is_ok(), "{:?}", sent.err());
+}
+
+#[tokio::test(start_paused = true)]
 async fn where_there_is_no_other_the_answer_of_who_seems_dead_is_waited_for() {
     let rig = Rig::of(1, true).await;
     rig.freeze();
