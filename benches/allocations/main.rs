@@ -99,7 +99,12 @@ fn calls(seen: Arc<AtomicUsize>, max_batch: usize, tracing: Tracing) -> Arc<Call
         optional: false,
     };
     let signature = Signature { inputs: vec![spec("x")], outputs: vec![spec("y")] };
-    let loaded = Loaded { signature: signature.clone(), device: "cpu".into(), engines: vec![Box::new(Mirror(seen))] };
+    let loaded = Loaded {
+        signature: signature.clone(),
+        device: "cpu".into(),
+        engines: vec![Box::new(Mirror(seen))],
+        arenas: Vec::new(),
+    };
     let identity = Identity { model: "mirror".parse().expect("a name"), version: Version::new(1).expect("a version") };
     let runners = Runners::start(identity, loaded, None, Arc::new(Statistics::default())).expect("a thread");
     let minute = Duration::from_secs(60);

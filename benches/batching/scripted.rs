@@ -36,7 +36,7 @@ fn loaded(run: Duration, row: Duration) -> Loaded {
         optional: false,
     };
     let signature = Signature { inputs: vec![spec("x")], outputs: vec![spec("y")] };
-    Loaded { signature, device: "scripted".into(), engines: vec![Box::new(Timed { run, row })] }
+    Loaded { signature, device: "scripted".into(), engines: vec![Box::new(Timed { run, row })], arenas: Vec::new() }
 }
 
 struct Timed {

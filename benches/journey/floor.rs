@@ -128,7 +128,7 @@ fn identity_engine() -> Loaded {
         optional: false,
     };
     let signature = Signature { inputs: vec![spec("x")], outputs: vec![spec("y")] };
-    Loaded { signature, device: "cpu".into(), engines: vec![Box::new(Identity)] }
+    Loaded { signature, device: "cpu".into(), engines: vec![Box::new(Identity)], arenas: Vec::new() }
 }
 
 struct Identity;

@@ -53,7 +53,7 @@ fn loaded() -> Loaded {
         optional: false,
     };
     let signature = Signature { inputs: vec![spec("x")], outputs: vec![spec("y")] };
-    Loaded { signature, device: "scripted".into(), engines: vec![Box::new(Echo)] }
+    Loaded { signature, device: "scripted".into(), engines: vec![Box::new(Echo)], arenas: Vec::new() }
 }
 
 struct Echo;

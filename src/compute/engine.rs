@@ -1,9 +1,12 @@
 //! What a runner runs: the blocking seam over ONNX Runtime, and over the scripted engines of tests.
 
+use std::sync::Arc;
+
 use bytestring::ByteString;
 
 use crate::error::Result;
 use crate::infer::Interest;
+use crate::observe::Arena;
 use crate::tensor::{Signature, Tensor};
 
 /// A loaded model that runs one batch at a time on the thread that owns it.
@@ -27,4 +30,6 @@ pub struct Loaded {
     pub device: ByteString,
     /// One engine for each instance.
     pub engines: Vec<Box<dyn Engine>>,
+    /// The memory that they keep, as far as they say.
+    pub arenas: Vec<Arc<dyn Arena>>,
 }

@@ -21,7 +21,7 @@ use crate::error::{Error, Kind, Result};
 use crate::infer::{
     Backlog, Batch, Execution, InferResponse, Joint, LoadReport, ModelName, Outcome, Place, Run, Slot, Stage, Version,
 };
-use crate::observe::Statistics;
+use crate::observe::{Arena, Statistics};
 use crate::tensor::Tensor;
 
 /// After so long without work an instance lets go of the memory that it keeps for the next batch.
@@ -49,6 +49,8 @@ struct Shared {
     instances: Vec<Instance>,
     running: AtomicU32,
     cpu: Option<CpuUse>,
+    /// Kept for as long as it runs, so that somebody can be told of them.
+    _arenas: Vec<Arc<dyn Arena>>,
 }
 
 /// The CPU shares that one run takes.
@@ -94,6 +96,7 @@ impl Runners {
         statistics: Arc<Statistics>,
     ) -> Result<Runners> {
         let count = loaded.engines.len();
+        statistics.arenas().add(&loaded.arenas);
         let shared = Arc::new(Shared {
             identity,
             device: loaded.device,
@@ -102,6 +105,7 @@ impl Runners {
             instances: (0..count).map(|_| Instance::default()).collect(),
             running: AtomicU32::new(0),
             cpu,
+            _arenas: loaded.arenas,
         });
         let runners = Runners { shared: shared.clone() };
         for (index, engine) in loaded.engines.into_iter().enumerate() {

@@ -10,6 +10,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::registry::Unit;
 
+use super::arenas;
 use super::exponential::{Exponential, SCHEMA};
 use super::gauges::QueueGauges;
 use super::statistics::{ModelTotals, Statistics, StatisticsTable};
@@ -43,6 +44,8 @@ impl Collector for Batches {
         sizes(&mut encoder, &told)?;
         elements(&mut encoder, &told)?;
         waiting(&mut encoder, &told)?;
+        let versions = told.iter().map(|(model, version, statistics, _)| (model, *version, &**statistics));
+        arenas::tell(&mut encoder, versions)?;
         let wait = "How long a call that comes now is predicted to wait";
         seconds(&mut encoder, &told, "inference_predicted_wait", wait, |queue| queue.wait_now())?;
         let delay = "How long calls wait for others while there is room to run them";

@@ -1,6 +1,7 @@
 //! What happened: numbers beside the path of a call. Nothing here changes what a call gets.
 
 mod allowance;
+mod arenas;
 mod batches;
 mod calls;
 mod exponential;
@@ -21,6 +22,7 @@ pub mod trace;
 mod triton;
 
 pub use allowance::Allowance;
+pub use arenas::{Arena, ArenaBytes, Arenas};
 pub use calls::{CallTable, Measured};
 pub use gauges::QueueGauges;
 pub use ledger::{Entry, Ledger, Totals};

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tower::Service;
 
+use super::arenas::Arenas;
 use super::gauges::QueueGauges;
 use crate::error::{Error, Kind, Result};
 use crate::infer::{
@@ -113,6 +114,7 @@ fn millis_since_1970() -> u64 {
 pub struct Statistics {
     totals: Mutex<ModelTotals>,
     queue: Arc<QueueGauges>,
+    arenas: Arenas,
 }
 
 impl Statistics {
@@ -124,6 +126,11 @@ impl Statistics {
     /// The state of the queue in front of it.
     pub fn queue(&self) -> &Arc<QueueGauges> {
         &self.queue
+    }
+
+    /// The memory that its engines keep.
+    pub fn arenas(&self) -> &Arenas {
+        &self.arenas
     }
 
     /// The engine ran once, successfully.

@@ -202,6 +202,19 @@ fn an_output_that_is_an_input_keeps_the_inputs_bytes_alive() {
 
 #[test]
 #[ignore = "needs ONNX Runtime: make onnxruntime"]
+fn an_arena_tells_what_it_holds_and_each_instance_has_its_own() {
+    let loaded = load(&SessionPlan { instances: 2, ..plan(served("matmul")) }).unwrap();
+    let told: Vec<_> = loaded.arenas.iter().map(|arena| (arena.device().to_owned(), arena.bytes())).collect();
+    let (devices, bytes): (Vec<_>, Vec<_>) = told.into_iter().unzip();
+    assert_eq!(devices, ["cpu", "cpu"]);
+    for bytes in bytes {
+        let bytes = bytes.expect("ONNX Runtime of 1.23 or newer tells");
+        assert!(0 < bytes.held && bytes.used <= bytes.held, "{bytes:?}");
+    }
+}
+
+#[test]
+#[ignore = "needs ONNX Runtime: make onnxruntime"]
 fn each_instance_is_an_engine_and_all_run_at_once() {
     let mut loaded = load(&SessionPlan { instances: 3, intra_op_threads: 2, ..plan(served("matmul")) }).unwrap();
     assert_eq!((loaded.engines.len(), &*loaded.device), (3, "cpu"));

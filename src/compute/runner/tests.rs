@@ -25,7 +25,7 @@ impl Wake for Woken {
 
 fn model(name: &str, shares: &Arc<CpuShares>) -> Runners {
     let engines: Vec<Box<dyn Engine>> = vec![Box::new(Idle), Box::new(Idle)];
-    let loaded = Loaded { signature: Signature::default(), device: "cpu".into(), engines };
+    let loaded = Loaded { signature: Signature::default(), device: "cpu".into(), engines, arenas: Vec::new() };
     let identity = Identity { model: name.parse().unwrap(), version: Version::new(1).unwrap() };
     let cpu = CpuUse { shares: shares.clone(), threads: 1 };
     Runners::start(identity, loaded, Some(cpu), Arc::default()).unwrap()

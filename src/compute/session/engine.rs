@@ -43,7 +43,7 @@ struct Feed<'a> {
 
 impl SessionEngine {
     /// An engine over a session with this signature.
-    pub(super) fn new(session: OpenSession, signature: &Signature) -> Result<SessionEngine, Fault> {
+    pub(super) fn new(session: Arc<OpenSession>, signature: &Signature) -> Result<SessionEngine, Fault> {
         let memory = Handle::make(api().ReleaseMemoryInfo, |out| {
             let (kind, of) = (sys::OrtAllocatorType::OrtDeviceAllocator, sys::OrtMemType::OrtMemTypeDefault);
             // SAFETY: the object is stored where there is room for it.
@@ -54,7 +54,7 @@ impl SessionEngine {
         })?;
         let options = Arc::new(RunOptions::new()?);
         let (inputs, outputs) = (named(&signature.inputs)?, named(&signature.outputs)?);
-        Ok(SessionEngine { session: Arc::new(session), options, memory, inputs, outputs })
+        Ok(SessionEngine { session, options, memory, inputs, outputs })
     }
 
     fn feed<'a>(&self, tensors: &'a [Tensor]) -> Result<Feed<'a>> {

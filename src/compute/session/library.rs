@@ -11,6 +11,7 @@ use libloading::Library;
 use ort::environment::Environment;
 use ort::sys;
 
+use super::arena::{self, Level23};
 use super::log;
 
 /// The environment variable that names the library.
@@ -97,6 +98,8 @@ struct Started {
     environment: Environment,
     version: String,
     path: PathBuf,
+    /// Its functions up to that level, where it has them.
+    level_23: Option<&'static Level23>,
     /// Keeps what was checked the same as what `ort` opened: both are the one copy in memory.
     _library: Library,
 }
@@ -123,13 +126,13 @@ impl Runtime {
     fn start(path: PathBuf) -> Result<Runtime, LibraryError> {
         // An absolute path, as a relative one would be looked for in other places first.
         let path = std::path::absolute(&path).unwrap_or(path);
-        let (library, version) = open(&path)?;
+        let (library, version, level_23) = open(&path)?;
         let not_started = |reason: &dyn fmt::Display| LibraryError::NotStarted(reason.to_string());
         let builder = ort::init_from(&path).map_err(|error| not_started(&error))?;
         let builder = builder.with_name("infergate").with_telemetry(false).with_logger(Arc::new(log::forward));
         let environment = builder.build().map_err(|error| not_started(&error))?;
         environment.set_log_level(log::threshold());
-        Ok(Runtime(Arc::new(Started { environment, version, path, _library: library })))
+        Ok(Runtime(Arc::new(Started { environment, version, path, level_23, _library: library })))
     }
 
     /// The library's version, such as `1.31.1`.
@@ -140,6 +143,10 @@ impl Runtime {
     /// The library's file.
     pub fn path(&self) -> &Path {
         &self.0.path
+    }
+
+    pub(super) fn level_23(&self) -> Option<&'static Level23> {
+        self.0.level_23
     }
 
     pub(super) fn environment(&self) -> &Environment {
@@ -154,7 +161,7 @@ impl fmt::Debug for Runtime {
 }
 
 /// Opens a library and checks what `ort` would only assert.
-fn open(path: &Path) -> Result<(Library, String), LibraryError> {
+fn open(path: &Path) -> Result<(Library, String, Option<&'static Level23>), LibraryError> {
     type GetBase = unsafe extern "C" fn() -> *const sys::OrtApiBase;
     let wrong = |reason| LibraryError::NotOnnxRuntime { path: path.to_owned(), reason };
     // SAFETY: opening a library runs its initialisers. The file is the one that the operator named or fetched, and
@@ -181,7 +188,10 @@ fn open(path: &Path) -> Result<(Library, String), LibraryError> {
     if api.is_null() {
         return Err(wrong("it lacks the API level of its version"));
     }
-    Ok((library, version))
+    // SAFETY: it is what the library gave, and that is kept for as long as the process runs.
+    #[allow(unsafe_code)]
+    let level_23 = unsafe { arena::level_23(base, &version) };
+    Ok((library, version, level_23))
 }
 
 /// Asked before the API itself is, because an older library complains to standard error.
@@ -236,7 +246,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(NAME);
         fs::write(&path, "not a library").unwrap();
-        let error = open(&path).unwrap_err();
+        let error = open(&path).map(drop).unwrap_err();
         assert!(matches!(error, LibraryError::NotALibrary { .. }), "{error:?}");
         assert!(!error.to_string().contains('\n'), "{error}");
     }

@@ -5,6 +5,7 @@
 //! interface: `ort`'s own wrappers panic on types that they do not know, cut strings at a NUL, and allocate names and
 //! copy outputs on every run.
 
+mod arena;
 mod device;
 mod elements;
 mod engine;
@@ -24,6 +25,8 @@ mod walk;
 pub use device::Device;
 pub use library::{LibraryError, Runtime, find};
 pub use options::{OptimizationLevel, SessionOptions, SessionPlan};
+
+use std::sync::Arc;
 
 use crate::compute::{Engine, Loaded};
 use crate::error::{Error, Kind, Result};
@@ -46,10 +49,12 @@ pub fn load(runtime: &Runtime, plan: &SessionPlan) -> Result<Loaded> {
     let (sessions, device) = open::open(runtime, plan)?;
     let first = sessions.first().ok_or_else(|| unloadable("there is no instance"))?;
     let signature = signature::read(first)?;
+    let sessions: Vec<_> = sessions.into_iter().map(Arc::new).collect();
+    let arenas = sessions.iter().flat_map(|session| arena::of(runtime, session, device)).collect();
     let engines: Result<Vec<Box<dyn Engine>>, _> = sessions
         .into_iter()
         .map(|session| Ok(Box::new(engine::SessionEngine::new(session, &signature)?) as Box<dyn Engine>))
         .collect();
     let engines = engines.map_err(|fault: handle::Fault| unloadable(fault.message()))?;
-    Ok(Loaded { signature, device: device.to_string().into(), engines })
+    Ok(Loaded { signature, device: device.to_string().into(), engines, arenas })
 }

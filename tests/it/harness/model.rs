@@ -166,7 +166,7 @@ impl Model {
             Box::new(engine) as Box<dyn Engine>
         };
         let engines = (0..threads.instances).map(engine).collect();
-        Ok(Loaded { signature: self.signature.clone(), device: "cpu".into(), engines })
+        Ok(Loaded { signature: self.signature.clone(), device: "cpu".into(), engines, arenas: Vec::new() })
     }
 }
 
