@@ -32,7 +32,16 @@ pub fn bar(share: f64) -> String {
     bar_of(share, BAR)
 }
 
-/// The same, where the whole is so many cells.
+/// A bar that begins where what came before it ends: one step of a waterfall.
+pub fn step(before: f64, share: f64) -> String {
+    let before = if before.is_finite() { before.clamp(0.0, 1.0) } else { 0.0 };
+    match bar(share) {
+        nothing if nothing.is_empty() => nothing,
+        bar => format!("{}{bar}", " ".repeat((before * BAR as f64).round() as usize)),
+    }
+}
+
+/// A bar, where the whole is so many cells.
 pub fn bar_of(share: f64, cells: usize) -> String {
     const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
     let share = if share.is_finite() { share.clamp(0.0, 1.0) } else { 0.0 };
@@ -79,6 +88,8 @@ mod tests {
         assert_eq!(bar(1.0 / (8 * BAR) as f64), "▏");
         assert_eq!(bar(7.0), bar(1.0));
         assert_eq!(bar(f64::NAN), "");
+        assert_eq!(step(0.5, 0.5), " ".repeat(BAR / 2) + &bar(0.5));
+        assert_eq!((step(0.5, 0.0), step(f64::NAN, 1.0)), (String::new(), bar(1.0)));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use crate::cli::table::{bar, plain, table};
+use crate::cli::table::{plain, step, table};
 
 /// The key of the server's breakdown among a call's trailers.
 pub const KEY: &str = "server-timing";
@@ -77,14 +77,20 @@ impl Timing {
         lines
     }
 
-    /// As a table with bars.
+    /// As a waterfall: each stage begins where the one before it ended. What the server did not see comes last, wherever
+    /// it was.
     pub fn draw(&self) -> String {
         let lines = self.lines();
         if lines.is_empty() {
             return format!("the call took {:.3} ms; the server does not say where\n", self.client);
         }
         let whole = self.client.max(f64::MIN_POSITIVE);
-        let row = |(name, millis)| [plain(name), format!("{millis:.3}"), bar(millis / whole)];
+        let mut before = 0.0;
+        let row = |(name, millis): (&str, f64)| {
+            let bar = step(before / whole, millis / whole);
+            before += millis;
+            [plain(name), format!("{millis:.3}"), bar]
+        };
         let stages = table(["STAGE", "MS ", ""], lines.into_iter().map(row));
         let at = self.server.as_ref().and_then(|server| server.at.as_deref());
         let at = at.map(|at| format!(", at {}", plain(at))).unwrap_or_default();
@@ -198,7 +204,7 @@ the call took 2.000 ms, at cpu
 
 STAGE                  MS
 execute             1.000  ████████████
-network and client  1.000  ████████████
+network and client  1.000              ████████████
 ";
         assert_eq!(text, expected);
     }
