@@ -64,16 +64,21 @@ impl fmt::Debug for Arenas {
     }
 }
 
-/// Tells of the arenas of model versions.
+/// Tells of the arenas of model versions, where any engine has one that says anything.
 pub(super) fn tell<'a>(
     encoder: &mut DescriptorEncoder<'_>,
     versions: impl Iterator<Item = (&'a ModelName, Option<Version>, &'a Statistics)>,
 ) -> fmt::Result {
+    let told = versions.map(|(model, version, statistics)| (model, version, statistics.arenas().by_device()));
+    let told: Vec<_> = told.filter(|(_, _, devices)| !devices.is_empty()).collect();
+    if told.is_empty() {
+        return Ok(());
+    }
     let (name, help) = ("inference_arena", "Memory that the allocators of engines keep, or of it have in use");
     let mut family = encoder.encode_descriptor(name, help, Some(&Unit::Bytes), MetricType::Gauge)?;
-    for (model, version, statistics) in versions {
+    for (model, version, devices) in told {
         let version = version.map_or_else(String::new, |version| version.to_string());
-        for (device, bytes) in statistics.arenas().by_device() {
+        for (device, bytes) in devices {
             for (state, bytes) in [("held", bytes.held), ("used", bytes.used)] {
                 let labels = [("model", model.as_str()), ("version", &version), ("device", &device), ("state", state)];
                 family.encode_family(&labels)?.encode_gauge(&bytes)?;

@@ -85,7 +85,11 @@ async fn a_call_is_told_by_stage_with_its_trace_at_the_worker_and_at_the_gateway
         assert!(text.lines().any(has_trace), "{text}");
         assert!(!text.contains("unheard-of"), "{text}");
     }
-    let told_by_worker = ["inference_model_state{model=\"echo\",version=\"1\",state=\"ready\"} 1", "process_open_fds "];
+    let told_by_worker = [
+        "inference_model_state{model=\"echo\",version=\"1\",state=\"ready\"} 1",
+        "inference_arena_bytes{model=\"echo\",version=\"1\",device=\"cpu\",state=\"held\"} 4096",
+        "process_open_fds ",
+    ];
     expect(&serving.metrics().await, &told_by_worker.map(str::to_owned));
     let told_by_gateway =
         ["balance_budget_attempts{model=\"echo\"} 100", "balance_breaker_changes_total{model=\"echo\",why=\"rate\"} 0"];

@@ -11,6 +11,7 @@ use infergate::compute::plan::ThreadPlan;
 use infergate::compute::{Engine, Loaded};
 use infergate::error::{Error, Kind, Result};
 use infergate::models::LoadPlan;
+use infergate::observe::{Arena, ArenaBytes};
 use infergate::role::Engines;
 use infergate::tensor::{DType, Dim, Signature, Tensor, TensorSpec};
 
@@ -166,7 +167,25 @@ impl Model {
             Box::new(engine) as Box<dyn Engine>
         };
         let engines = (0..threads.instances).map(engine).collect();
-        Ok(Loaded { signature: self.signature.clone(), device: "cpu".into(), engines, arenas: Vec::new() })
+        Ok(Loaded {
+            signature: self.signature.clone(),
+            device: "cpu".into(),
+            engines,
+            arenas: vec![Arc::new(ScriptedArena)],
+        })
+    }
+}
+
+/// What each scripted model keeps.
+struct ScriptedArena;
+
+impl Arena for ScriptedArena {
+    fn device(&self) -> &str {
+        "cpu"
+    }
+
+    fn bytes(&self) -> Option<ArenaBytes> {
+        Some(ArenaBytes { used: 3, held: 4096 })
     }
 }
 
