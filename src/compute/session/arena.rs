@@ -9,12 +9,12 @@ use ort::sys;
 
 use super::device::Device;
 use super::handle::{Fault, Handle, api, text};
-use super::library::Runtime;
+use super::library::{Runtime, is_of_level};
 use super::open::OpenSession;
 use crate::observe::{self, ArenaBytes};
 
 /// The level from which on the table of functions has that of statistics.
-pub(super) const LEVEL: u32 = 23;
+const LEVEL: u32 = 23;
 
 /// ONNX Runtime's table of functions at that level. `ort` declares it up to the level that this crate is built for; tables
 /// only ever grow at their end, and the header says with each level where its last function stands.
@@ -122,9 +122,7 @@ impl observe::Arena for SessionArena {
 /// `base` is what the library gave, which is never closed.
 #[allow(unsafe_code)]
 pub(super) unsafe fn level_23(base: &sys::OrtApiBase, version: &str) -> Option<&'static Level23> {
-    // Asked for a level that it does not have, the library complains to standard error.
-    let mut numbers = version.split('.').map(|number| number.parse::<u32>().unwrap_or(0));
-    if (numbers.next(), numbers.next()) < (Some(1), Some(LEVEL)) {
+    if !is_of_level(version, LEVEL) {
         return None;
     }
     // SAFETY: the function may be asked for any level, and gives a null pointer for one that it does not have; what it gives

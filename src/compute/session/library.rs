@@ -179,7 +179,7 @@ fn open(path: &Path) -> Result<(Library, String, Option<&'static Level23>), Libr
     #[allow(unsafe_code)]
     let version = unsafe { (base.GetVersionString)().as_ref().map(|start| CStr::from_ptr(start)) };
     let version = version.ok_or_else(|| wrong("it has no version"))?.to_string_lossy().into_owned();
-    if !is_new_enough(&version) {
+    if !is_of_level(&version, sys::ORT_API_VERSION) {
         return Err(LibraryError::TooOld { path: path.to_owned(), version });
     }
     // SAFETY: the function may be asked for any level, and gives a null pointer for one that it does not have.
@@ -195,9 +195,9 @@ fn open(path: &Path) -> Result<(Library, String, Option<&'static Level23>), Libr
 }
 
 /// Asked before the API itself is, because an older library complains to standard error.
-fn is_new_enough(version: &str) -> bool {
+pub(super) fn is_of_level(version: &str, level: u32) -> bool {
     let mut numbers = version.split('.').map(|number| number.parse::<u32>().unwrap_or(0));
-    (numbers.next(), numbers.next()) >= (Some(1), Some(sys::ORT_API_VERSION))
+    (numbers.next(), numbers.next()) >= (Some(1), Some(level))
 }
 
 /// What the dynamic loader says, which `libloading` keeps out of its own message.
@@ -254,10 +254,10 @@ mod tests {
     #[test]
     fn versions_before_the_api_level_are_too_old() {
         for version in ["1.20.0", "1.31.1", "1.20", "2.0.0", "1.32.0-dev"] {
-            assert!(is_new_enough(version), "{version}");
+            assert!(is_of_level(version, sys::ORT_API_VERSION), "{version}");
         }
         for version in ["1.19.2", "0.99.0", "1", "", "nonsense"] {
-            assert!(!is_new_enough(version), "{version}");
+            assert!(!is_of_level(version, sys::ORT_API_VERSION), "{version}");
         }
     }
 }

@@ -4,6 +4,7 @@
 mod again;
 mod environment;
 mod exporter;
+mod task;
 
 use bytes::Bytes;
 
@@ -11,6 +12,7 @@ pub use environment::{Address, Exports, PREFIX, Protocol, SERVICE_NAME, Variable
 pub use exporter::Collector;
 
 pub(super) use exporter::Exporter;
+pub(super) use task::{Closing, Task};
 
 /// What is told. Each has its own service, path and variables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

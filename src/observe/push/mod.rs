@@ -6,12 +6,11 @@ mod counts;
 mod environment;
 mod message;
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use prometheus_client::collector::Collector as Collects;
-use tokio::sync::watch;
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
 pub use counts::Counts;
@@ -19,7 +18,7 @@ pub use environment::Environment;
 pub use message::Histograms;
 
 use super::Metrics;
-use super::otlp::{Collector, Export, Exporter, Signal, Taken};
+use super::otlp::{Closing, Collector, Export, Exporter, Signal, Taken, Task};
 use message::Told;
 
 /// A clock does not reach further than it must.
@@ -69,16 +68,14 @@ impl Push {
 
 /// The task that pushes. When it is dropped that ends.
 pub struct Pusher {
-    is_closing: watch::Sender<bool>,
     counts: Arc<Counts>,
-    task: Mutex<Option<JoinHandle<()>>>,
+    task: Task,
 }
 
 impl Pusher {
     fn of(pushing: Pushing<impl Export + Sync + 'static>) -> Pusher {
-        let (is_closing, counts) = (watch::Sender::new(false), pushing.counts.clone());
-        let task = Mutex::new(Some(tokio::spawn(pushing.run(is_closing.subscribe()))));
-        Pusher { is_closing, counts, task }
+        let counts = pushing.counts.clone();
+        Pusher { counts, task: Task::start(|closing| pushing.run(closing)) }
     }
 
     /// What became of pushes so far.
@@ -88,15 +85,7 @@ impl Pusher {
 
     /// Pushes once more, and never again; what is not taken within that time is given up.
     pub async fn flush(&self, within: Duration) {
-        self.is_closing.send_replace(true);
-        let task = self.task.lock().expect("nothing panics while a task is taken").take();
-        if let Some(mut task) = task
-            && timeout(within, &mut task).await.is_err()
-        {
-            task.abort();
-            // What was under way is counted once it is gone.
-            let _ = task.await;
-        }
+        self.task.flush(within).await;
     }
 }
 
@@ -111,14 +100,14 @@ struct Pushing<E> {
 }
 
 impl<E: Export + Sync> Pushing<E> {
-    async fn run(mut self, mut is_closing: watch::Receiver<bool>) {
+    async fn run(mut self, mut closing: Closing) {
         let interval = self.rules.interval.min(LONGEST);
         let mut ticks = interval_at(Instant::now() + interval, interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let is_last = tokio::select! {
                 biased;
-                is_flushed = closing(&mut is_closing) => match is_flushed {
+                is_flushed = closing.asked() => match is_flushed {
                     true => true,
                     false => return,
                 },
@@ -158,11 +147,6 @@ impl<E: Export + Sync> Pushing<E> {
         }
         Ok(())
     }
-}
-
-/// Waits for the end; whether the last values are wanted.
-async fn closing(is_closing: &mut watch::Receiver<bool>) -> bool {
-    is_closing.wait_for(|closing| *closing).await.is_ok()
 }
 
 #[cfg(test)]

@@ -2,18 +2,17 @@
 //! or dead costs calls nothing; what it does not take is dropped and counted.
 
 use std::pin::pin;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{Notify, mpsc, watch};
-use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::sleep;
 
 use super::counts::{Counts, Dropped};
 use super::otlp::Spans;
 use super::spans::{Anchor, Ended, draw};
-use crate::observe::otlp::{Export, Sent, Taken};
+use crate::observe::otlp::{Closing, Export, Sent, Taken, Task};
 
 /// Calls whose spans go out in one message at most.
 const MOST: usize = 128;
@@ -50,8 +49,7 @@ pub(super) struct Queue {
     full: Arc<Notify>,
     enough: usize,
     counts: Arc<Counts>,
-    is_closing: watch::Sender<bool>,
-    task: Mutex<Option<JoinHandle<()>>>,
+    task: Task,
 }
 
 impl Queue {
@@ -60,21 +58,20 @@ impl Queue {
     pub(super) fn start<E: Export + 'static>(exporter: E, resource: Vec<(String, String)>, calls: usize) -> Queue {
         let (sender, waiting) = mpsc::channel(calls.max(1));
         let (full, enough) = (Arc::<Notify>::default(), MOST.min(sender.max_capacity()));
-        let is_closing = watch::Sender::new(false);
         let counts = Arc::<Counts>::default();
-        let exporting = Exporting {
+        let exporting = |closing| Exporting {
             exporter,
             resource,
             counts: counts.clone(),
             full: full.clone(),
             enough,
-            is_closing: is_closing.subscribe(),
+            closing,
             longest: 0,
             fails: false,
             said: String::new(),
         };
-        let task = Mutex::new(Some(tokio::spawn(exporting.run(waiting))));
-        Queue { sender, full, enough, counts, is_closing, task }
+        let task = Task::start(|closing| exporting(closing).run(waiting));
+        Queue { sender, full, enough, counts, task }
     }
 
     pub(super) fn counts(&self) -> &Arc<Counts> {
@@ -102,15 +99,7 @@ impl Queue {
 
     /// Exports what waits, and nothing after that; what is not taken within that time is dropped.
     pub(super) async fn flush(&self, within: Duration) {
-        self.is_closing.send_replace(true);
-        let task = self.task.lock().expect("nothing panics while a task is taken").take();
-        if let Some(mut task) = task
-            && timeout(within, &mut task).await.is_err()
-        {
-            task.abort();
-            // What it held is counted once it is gone.
-            let _ = task.await;
-        }
+        self.task.flush(within).await;
     }
 }
 
@@ -120,7 +109,7 @@ struct Exporting<E> {
     counts: Arc<Counts>,
     full: Arc<Notify>,
     enough: usize,
-    is_closing: watch::Receiver<bool>,
+    closing: Closing,
     /// Bytes of the longest message so far.
     longest: usize,
     /// Whether the last export failed.
@@ -146,7 +135,7 @@ impl<E: Export> Exporting<E> {
         loop {
             tokio::select! {
                 biased;
-                true = closing(&mut self.is_closing), if !waiting.is_closed() => waiting.close(),
+                true = self.closing.asked(), if !waiting.is_closed() => waiting.close(),
                 _ = waiting.recv_many(calls, MOST) => break,
             }
         }
@@ -154,7 +143,7 @@ impl<E: Export> Exporting<E> {
         while !calls.is_empty() && !waiting.is_closed() && calls.len() + waiting.len() < self.enough {
             tokio::select! {
                 biased;
-                is_closing = closing(&mut self.is_closing) => if is_closing { waiting.close() },
+                is_closing = self.closing.asked() => if is_closing { waiting.close() },
                 () = self.full.notified() => {}
                 () = &mut moment => break,
             }
@@ -200,11 +189,6 @@ impl<E: Export> Exporting<E> {
         }
         self.said = why;
     }
-}
-
-/// Waits until the queue is being closed; false where it was dropped, when what waits is still sent.
-async fn closing(is_closing: &mut watch::Receiver<bool>) -> bool {
-    is_closing.wait_for(|closing| *closing).await.is_ok()
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use prost::encoding::{encode_varint, encoded_len_varint};
 use smallvec::SmallVec;
 
-use super::field::TRACE_ID;
+use super::field::{ATTRIBUTE, TRACE_ID};
 use super::key::Key;
 
 /// The value of an attribute.
@@ -182,13 +182,13 @@ impl Writer {
     #[cold]
     #[inline(never)]
     fn long_text(&mut self, name: &Key, text: &[u8]) {
-        self.named(key_number(name), name.name(), field_len(text.len()));
+        self.named(ATTRIBUTE, name.name(), field_len(text.len()));
         self.bytes(1, text);
     }
 
     #[inline(never)]
     fn long_integer(&mut self, name: &Key, integer: u64) {
-        self.named(key_number(name), name.name(), 1 + encoded_len_varint(integer));
+        self.named(ATTRIBUTE, name.name(), 1 + encoded_len_varint(integer));
         self.integer(3, integer);
     }
 
@@ -204,10 +204,6 @@ impl Writer {
         self.bytes(1, name);
         self.head(2, value);
     }
-}
-
-fn key_number(name: &Key) -> u32 {
-    u32::from(name.bytes[0] >> 3)
 }
 
 /// Of bytes of that length behind their key, which is one byte.
